@@ -1,0 +1,1 @@
+"""How block storage is said in HTTP."""

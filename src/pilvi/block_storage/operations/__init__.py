@@ -1,0 +1,1 @@
+"""Operations: what people can do with volumes and what belongs to them, each within one commit."""

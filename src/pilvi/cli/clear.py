@@ -1,0 +1,51 @@
+"""Clearing a machine of what a cloud has running on it: guests, libvirtd, volume daemon, networks; the data stays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilvi.cli.place import Place
+
+if TYPE_CHECKING:
+    from pilvi.kernel.program import Program
+
+
+def clear(place: Place) -> None:
+    """Stop all that the cloud of this place has started on this machine; the program itself has ended before."""
+    from pilvi import program
+
+    built = program.build(program.settings(place.state, place.config))
+    built.run_dir = place.run_dir
+    if built.settings.compute.driver == "libvirt":
+        _machines(built)
+    if built.settings.block_storage.driver == "file":
+        _volumes(built)
+    if built.settings.network.driver == "linux":
+        _networks(built)
+
+
+def _machines(built: Program) -> None:
+    from pilvi.compute.drivers.libvirt import LibvirtHypervisor
+    from pilvi.compute.drivers.libvirt.libvirtd import Libvirtd
+
+    daemon = Libvirtd(built.state / "libvirt", hostname=built.host, netns=built.netns)
+    if daemon.pid() is not None:
+        driver = LibvirtHypervisor(built.host, built.state / "compute", daemon.start(), fetch=lambda image_id, path: None)
+        driver.halt()
+        driver.close()
+    daemon.stop()
+
+
+def _volumes(built: Program) -> None:
+    from pilvi.block_storage.drivers.file import FileBackend
+
+    FileBackend(built.host, built.state / "volumes", run_dir=built.run_dir).stop()
+
+
+def _networks(built: Program) -> None:
+    from pilvi.network.drivers.linux import LinuxFabric
+
+    settings = built.settings.network
+    LinuxFabric(
+        built.host, built.state / "network", cloud=built.settings.region, netns=built.netns, bridge_mappings=settings.bridge_mappings
+    ).purge()

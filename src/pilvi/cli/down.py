@@ -1,0 +1,40 @@
+"""pilvi down: stop the cloud; with --all its servers and networks on this machine too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from pilvi.cli.place import Place, parser
+from pilvi.kernel.errors import PilviError
+
+
+def main(arguments: list[str]) -> int:
+    options = parser("down", "Stop the cloud.  Servers go on running, and are taken up again by the next `pilvi up`.")
+    options.add_argument("--all", action="store_true", help="stop the servers, and take networks and helpers of this cloud off this machine")
+    chosen = options.parse_args(arguments)
+    place = Place(chosen)
+    pid = place.pid()
+    if pid is not None:
+        stop(place, pid)
+        print("stopped")
+    else:
+        print(f"no cloud runs on {place.state}", file=sys.stderr)
+    if chosen.all:
+        from pilvi.cli.clear import clear
+
+        clear(place)
+        print("the servers, networks and helpers of this cloud on this machine are gone; its data is kept")
+    return 0
+
+
+def stop(place: Place, pid: int, *, within: float = 30.0) -> None:
+    """End the program and wait for it; raises PilviError when it does not end in time."""
+    os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + within
+    while place.pid() == pid:
+        if time.monotonic() > end:
+            raise PilviError(f"process {pid} did not end within {within:g} s; `kill -9 {pid}` is safe.")
+        time.sleep(0.05)

@@ -1,0 +1,97 @@
+"""pilvi up: start the cloud, in the background unless told otherwise."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+from pilvi.cli.place import Place, parser
+from pilvi.kernel.errors import PilviError, Unavailable
+
+
+def main(arguments: list[str]) -> int:
+    options = parser("up", "Start the cloud; say it again and nothing happens.")
+    options.add_argument("--foreground", action="store_true", help="stay in the foreground until ctrl-c")
+    options.add_argument("--roles", help="only these roles, separated by commas")
+    options.add_argument("--fake", action="store_true", help="machines, networks and disks that only pretend (needs no root rights)")
+    chosen = options.parse_args(arguments)
+    place = Place(chosen)
+    if place.pid() is not None:
+        told = place.ask("/status")
+        print(f"already up: {told['url']}")
+        return 0
+    if chosen.foreground:
+        return _run(place, roles=chosen.roles, fake=chosen.fake)
+    start(place, [*(["--roles", chosen.roles] if chosen.roles else []), *(["--fake"] if chosen.fake else [])])
+    told = place.ask("/status")
+    print(f"up: {told['url']}   {place.state / 'openrc'}")
+    return 0
+
+
+def start(place: Place, extra: list[str], *, within: float = 120.0) -> None:
+    """Start the program in the background and wait until it answers; raises PilviError with its own last words."""
+    place.state.mkdir(parents=True, exist_ok=True, mode=0o755)
+    out = place.state / "log" / "start.log"
+    out.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "pilvi", "up", "--foreground", "--state", str(place.state), "--config", str(place.config), *extra]
+    if os.geteuid() != 0 and "--fake" not in extra:
+        command = ["sudo", "-E", *command]
+    with open(out, "w", encoding="utf-8") as words:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True, cwd="/")
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        try:
+            place.ask("/status", timeout=5)
+            return
+        except Unavailable:
+            pass
+        if process.poll() is not None:
+            said = out.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise PilviError((said[-1] if said else "the program ended at once").removeprefix("pilvi up: "))
+        time.sleep(0.05)
+    raise PilviError(f"the cloud did not answer within {within:g} s; `pilvi logs` and {out} tell more.")
+
+
+def _run(place: Place, *, roles: str | None, fake: bool) -> int:
+    from pilvi import credentials_files, program
+    from pilvi.kernel import log
+    from pilvi.run import serve
+
+    given: dict[str, Any] = {"roles": roles.split(",")} if roles else {}
+    if fake:
+        given |= {"compute": {"driver": "fake"}, "network": {"driver": "fake"}, "block_storage": {"driver": "fake"}}
+    settings = program.settings(place.state, place.config, **given)
+    _check_rights(settings)
+    place.state.mkdir(parents=True, exist_ok=True)
+    log.configure(place.log, settings.log.level)
+    built = program.build(settings)
+    built.run_dir = place.run_dir
+    place.run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+    built.on_started.append(lambda: credentials_files.write(built))
+    try:
+        serve(built, place.socket, place.pid_file)
+    except PilviError as error:
+        log.error("could not run", why=error.message)
+        raise
+    return 0
+
+
+def _check_rights(settings: object) -> None:
+    """Real machines and networks need root rights and packages: say so before anything is begun."""
+    from pilvi import packages
+
+    groups = [
+        group for group, section, driver in (("compute", "compute", "libvirt"), ("network", "network", "linux"), ("storage", "block_storage", "file"))
+        if getattr(settings, section).driver == driver
+    ]  # fmt: skip
+    if not groups:
+        return
+    if os.geteuid() != 0:
+        raise PilviError("real machines and networks need root rights; run it with sudo, or with --fake.")
+    missing = packages.missing(groups)
+    if missing:
+        raise PilviError(f"system packages are missing: {' '.join(missing)}; `pilvi demo` installs them, or: apt-get install {' '.join(missing)}")
+

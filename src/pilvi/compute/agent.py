@@ -1,0 +1,268 @@
+"""The compute agent: the hypervisor driver of one host, served on the bus; messages name a server, the truth is pulled."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from pilvi.compute.agent_jobs import Jobs
+from pilvi.compute.conductor import TOPIC as CONDUCTOR
+from pilvi.compute.conductor import Conductor
+from pilvi.compute.drivers import ConsoleAddress, ImageDisk, Machine, MachineUse, SeenMachine
+from pilvi.compute.logic.machines import key_of_disk
+from pilvi.kernel import agent, clock, log
+from pilvi.kernel.errors import HostError, PilviError
+from pilvi.kernel.program import Program
+from pilvi.kernel.progress import Progress
+
+TOPIC = "compute"
+_LOOK = 0.25  # seconds between two looks at a long verb of the driver
+
+
+class ComputeAgent:
+    """The verbs of a host.  Long ones are begun, answer Progress, and tell the conductor when they have ended.
+
+    `job` names one wish for a long verb: asking again with the same name asks how it goes.
+    """
+
+    def __init__(self, program: Program, driver: Any) -> None:
+        self.program, self.host, self.driver = program, program.host, driver
+        self._conductor = agent.remote(program.bus, Conductor, CONDUCTOR)
+        self._jobs = Jobs(lambda server_id: agent.cast_to(program.bus, Conductor, CONDUCTOR, "finished", server_id))
+        self._started_at = clock.now()
+        self._stop = threading.Event()
+        self._arrived = False
+        self._thread = threading.Thread(target=self._beat, name="compute-heartbeat", daemon=True)
+
+    # -- machines ------------------------------------------------------------------------------------
+
+    def prepare(self, server_id: str, job: str) -> Progress:
+        """Have the server's images in the cache and its local disks made."""
+        return self._jobs.ask(server_id, job, lambda: self._prepare(self._conductor.describe_machine(server_id)))
+
+    def ensure(self, server_id: str, job: str) -> Progress:
+        """Have the server's machine exactly as it shall be, disks and all."""
+
+        def work() -> None:
+            machine = self._conductor.describe_machine(server_id)
+            try:
+                self.driver.ensure_disks(machine)
+            except HostError:  # a disk is missing: its image is needed, which may be gone when it is not
+                self._prepare(machine)
+            self.driver.ensure_machine(machine)
+            self.driver.remove_disks_except(machine)
+
+        return self._jobs.ask(server_id, job, work)
+
+    def start(self, server_id: str, job: str) -> Progress:
+        """Have the machine, whose disks were prepared, defined and in its power state."""
+        return self._jobs.ask(server_id, job, lambda: self.driver.ensure_machine(self._conductor.describe_machine(server_id)))
+
+    def shut_down(self, server_id: str, job: str, patience: float) -> Progress:
+        """Press the power button, wait `patience` seconds for the guest, then have the machine off."""
+
+        def work() -> None:
+            self.driver.ask_shutdown(server_id)
+            end = clock.now() + patience
+            while self._power(server_id) == "running" and clock.now() < end and not self._stop.wait(_LOOK):
+                pass
+            self.driver.ensure_machine(self._conductor.describe_machine(server_id))
+
+        return self._jobs.ask(server_id, job, work)
+
+    def reboot(self, server_id: str, job: str) -> Progress:
+        """Ask the guest to start anew."""
+        return self._jobs.ask(server_id, job, lambda: self.driver.ask_reboot(server_id))
+
+    def remove(self, server_id: str) -> None:
+        """Have nothing of the server on this host."""
+        self._jobs.forget(server_id)
+        with self._jobs.turn(server_id):
+            self.driver.remove_machine(server_id)
+
+    # -- what is plugged -------------------------------------------------------------------------------
+
+    def attach_disk(self, server_id: str, key: str, job: str) -> Progress:
+        """Have the disk of this key plugged into the machine."""
+
+        def work() -> None:
+            machine = self._conductor.describe_machine(server_id)
+            disk = key_of_disk(machine, key)
+            if disk is None:
+                raise HostError(f"The server has no disk {key}.", elsewhere=False)
+            self.driver.ensure_disk(server_id, disk)
+
+        return self._jobs.ask(server_id, job, work)
+
+    def detach_disk(self, server_id: str, key: str, job: str) -> Progress:
+        """Have the disk of this key unplugged."""
+        return self._jobs.ask(server_id, job, lambda: self.driver.remove_disk(server_id, key))
+
+    def grow_disk(self, server_id: str, key: str, size_gib: int) -> None:
+        """Tell the machine that a disk has grown."""
+        with self._jobs.turn(server_id):
+            self.driver.ensure_disk_size(server_id, key, size_gib)
+
+    def attach_nic(self, server_id: str, port_id: str, job: str) -> Progress:
+        """Have the card of this port plugged into the machine."""
+
+        def work() -> None:
+            nic = next((one for one in self._conductor.describe_machine(server_id).nics if one.key == port_id), None)
+            if nic is None:
+                raise HostError(f"The server has no port {port_id}.", elsewhere=False)
+            self.driver.ensure_nic(server_id, nic)
+
+        return self._jobs.ask(server_id, job, work)
+
+    def detach_nic(self, server_id: str, port_id: str, job: str) -> Progress:
+        """Have the card of this port unplugged."""
+        return self._jobs.ask(server_id, job, lambda: self.driver.remove_nic(server_id, port_id))
+
+    # -- images ------------------------------------------------------------------------------------------
+
+    def snapshot(self, server_id: str, image_id: str, disk_format: str, job: str) -> Progress:
+        """Have the root disk, as it is at the first asking, uploaded as the image's data."""
+
+        def work() -> None:
+            from pilvi.compute.image_data import upload
+
+            self._long(lambda: self.driver.ensure_snapshot(server_id, image_id, disk_format))
+            upload(self._conductor, image_id, self.driver.snapshot_path(image_id))
+            self.driver.remove_snapshot(image_id)
+
+        return self._jobs.ask(server_id, job, work)
+
+    # -- looking and talking -----------------------------------------------------------------------------
+
+    def console_log(self, server_id: str) -> bytes:
+        """What the guest wrote on its serial console."""
+        return self.driver.console_log(server_id)
+
+    def console(self, server_id: str) -> ConsoleAddress:
+        """Where the machine's screen listens on this host."""
+        return self.driver.console(server_id, "vnc")
+
+    def use(self, server_id: str) -> MachineUse:
+        """What the machine has used."""
+        return self.driver.use(server_id)
+
+    def observe(self) -> list[SeenMachine]:
+        """All machines on this host."""
+        return self.driver.observe()
+
+    def send_nmi(self, server_id: str) -> None:
+        """Interrupt the guest so that it dumps its memory."""
+        with self._jobs.turn(server_id):
+            self.driver.send_nmi(server_id)
+
+    def set_password(self, server_id: str, user: str, password: str) -> None:
+        """Set a password within the guest."""
+        with self._jobs.turn(server_id):
+            self.driver.set_password(server_id, user, password)
+
+    # -- parts (not served: their names begin with _) ------------------------------------------------------
+
+    def _prepare(self, machine: Machine) -> None:
+        for disk in machine.disks:
+            if isinstance(disk.source, ImageDisk):
+                source = disk.source
+                self._long(lambda source=source: self.driver.ensure_image(source.image_id, source.checksum))
+        self.driver.ensure_disks(machine)
+
+    def _long(self, verb: Callable[[], Progress]) -> None:
+        """Say a long verb until it is done."""
+        while True:
+            progress = verb()
+            if progress.state == "done":
+                return
+            if progress.state == "failed":
+                raise HostError(progress.why, elsewhere=progress.elsewhere)
+            if self._stop.wait(_LOOK):
+                raise HostError("The host's agent is being stopped.")
+
+    def _power(self, server_id: str) -> str:
+        return next((one.power for one in self.driver.observe() if one.id == server_id), "shutoff")
+
+    def _seen(self, server_id: str) -> SeenMachine:
+        return next((one for one in self.driver.observe() if one.id == server_id), SeenMachine(id=server_id, power="crashed"))
+
+    def _on_change(self, server_id: str) -> None:
+        """The driver saw a machine change its power state."""
+        if self._stop.is_set():
+            return
+        agent.cast_to(self.program.bus, Conductor, CONDUCTOR, "changed", self.host, self._seen(server_id))
+
+    def _beat(self) -> None:
+        """Report what the host has, and what its machines are seen to be, every so often."""
+        every = self.program.settings.compute.heartbeat
+        while True:
+            try:
+                self._conductor.heartbeat(self.host, self.driver.facts(), self._started_at)
+                self._conductor.observed(self.host, self.driver.observe(), not self._arrived)
+                self._arrived = True
+            except PilviError as error:
+                log.warning("the host could not report", host=self.host, why=error.message)
+            except Exception as error:
+                log.defect("", f"heartbeat of {self.host}", error)
+            if self._stop.wait(every if self._arrived else min(1.0, every)):
+                return
+
+    def _begin(self) -> None:
+        self._thread.start()
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._jobs.stop()
+
+
+def _driver(program: Program, changed: Callable[[str], None]) -> Any:
+    """The driver that the settings name."""
+    import importlib
+
+    from pilvi.compute.drivers import DRIVERS
+    from pilvi.kernel.errors import Invalid
+
+    settings = program.settings.compute
+    place = DRIVERS.get(settings.driver)
+    if place is None:
+        raise Invalid(f"compute.driver: there is no driver '{settings.driver}'; choose one of {', '.join(DRIVERS)}.", field="compute.driver")
+    module, _, name = place.partition(":")
+    kind = getattr(importlib.import_module(module), name)
+    if settings.driver == "fake":
+        return kind(program.host, address=settings.address, on_change=changed)
+    from pilvi.compute.image_data import fetcher
+
+    uri = settings.libvirt.uri or _libvirtd(program)
+    return kind(
+        program.host, program.state / "compute", uri, fetch=fetcher(program), virt_type=settings.libvirt.virt_type,
+        tb_cache_mib=settings.libvirt.tb_cache_mib, address=settings.address, on_change=changed,
+    )  # fmt: skip
+
+
+def _libvirtd(program: Program) -> str:
+    """Where the private libvirtd of this cloud and host answers; it is started if it does not run."""
+    from pilvi.compute.drivers.libvirt.libvirtd import Libvirtd
+
+    return Libvirtd(program.state / "libvirt", hostname=program.host, netns=program.netns).start()
+
+
+def serve(program: Program) -> Callable[[], None]:
+    """The role `compute`: this host's agent."""
+    told: list[ComputeAgent] = []
+    driver = program.parts.get("compute.driver") or _driver(program, lambda server_id: [one._on_change(server_id) for one in told] and None)
+    program.parts["compute.driver"] = driver
+    one = ComputeAgent(program, driver)
+    told.append(one)
+    stop = agent.serve(program.bus, TOPIC, one, host=program.host, threads=16)
+    one._begin()
+
+    def end() -> None:
+        one._end()
+        stop()
+        close = getattr(driver, "close", None)
+        if close is not None:
+            close()
+
+    return end
+

@@ -1,0 +1,130 @@
+"""Where the libvirt driver keeps things: machines, disks, images, snapshots and sockets below the state directory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from pathlib import Path
+
+from pilvi.compute.drivers import BlankDisk, ConfigDisk, Disk, ImageDisk
+from pilvi.kernel.errors import Invalid
+
+RUN_DIR = Path("/run/pilvi")
+PARTIAL = ".part-"  # begins the name of a file that is being made
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CHECKSUM = re.compile(r"[A-Za-z0-9]{8,128}")
+
+
+def short_path(state_dir: Path) -> Path:
+    """A short link to the state directory: the path of a unix socket may have 107 bytes at most."""
+    state_dir = state_dir.absolute()
+    link = RUN_DIR / hashlib.sha256(bytes(state_dir)).hexdigest()[:12]
+    RUN_DIR.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if not link.is_symlink() or os.readlink(link) != str(state_dir):
+        new = RUN_DIR / f"{PARTIAL}{link.name}.{os.getpid()}"
+        new.unlink(missing_ok=True)
+        new.symlink_to(state_dir)
+        new.replace(link)
+    return link
+
+
+def checked_key(key: str, what: str = "key") -> str:
+    """The key itself, when it can safely be part of a path and of a device's name; raises Invalid."""
+    if not _KEY.fullmatch(key):
+        raise Invalid(f"{key!r} is not a usable {what}: letters, digits, - and _ only, at most 64.")
+    return key
+
+
+def checked_id(machine_id: str) -> str:
+    """The machine's id in its one spelling; raises Invalid."""
+    try:
+        return str(uuid.UUID(machine_id))
+    except ValueError:
+        raise Invalid(f"{machine_id!r} is not the id of a machine.") from None
+
+
+def sync_dir(path: Path) -> None:
+    """Have the names in a directory on disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def settle(part: Path, final: Path) -> None:
+    """Give a finished file its name: its data are on disk before the name is."""
+    handle = os.open(part, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    part.replace(final)
+    sync_dir(final.parent)
+
+
+class Places:
+    """The paths of one host.  All files of a machine lie in its folder, so that removing the folder removes all."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir.absolute()
+        self.machines = self.state_dir / "machines"
+        self.images = self.state_dir / "images"
+        self.snapshots = self.state_dir / "snapshots"
+        for folder in (self.machines, self.images, self.snapshots):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.short = short_path(self.state_dir)
+
+    def machine(self, machine_id: str) -> Path:
+        return self.machines / checked_id(machine_id)
+
+    def disks(self, machine_id: str) -> Path:
+        return self.machine(machine_id) / "disks"
+
+    def console_log(self, machine_id: str) -> Path:
+        return self.machine(machine_id) / "console.log"
+
+    def socket(self, machine_id: str, kind: str) -> Path:
+        """The short path of a machine's console socket."""
+        return self.short / "machines" / checked_id(machine_id) / f"{kind}.sock"
+
+    def disk(self, machine_id: str, disk: Disk) -> Path | None:
+        """The file of a local disk; None for a volume."""
+        stem = checked_key(disk.key)
+        folder = self.disks(machine_id)
+        match disk.source:
+            case ImageDisk(generation=generation):
+                return folder / f"{stem}.{generation}.qcow2"
+            case BlankDisk(generation=generation):
+                return folder / f"{stem}.{generation}.raw"
+            case ConfigDisk():
+                return folder / f"{stem}.iso"
+            case _:
+                return None
+
+    def backing(self, overlay: Path) -> Path:
+        """The machine's own hard link to the cached image below an overlay: the cache may let go, the machine need not."""
+        return overlay.with_suffix(".base")
+
+    def image_stem(self, image_id: str, checksum: str) -> str:
+        """How the name of a cached image begins: another checksum is another file."""
+        if checksum and not _CHECKSUM.fullmatch(checksum):
+            raise Invalid(f"{checksum!r} is not a checksum.")
+        return f"{checked_key(image_id, 'image id')}.{checksum[:32].lower() or 'any'}."
+
+    def image(self, image_id: str, checksum: str) -> tuple[Path, str] | None:
+        """The cached image and its format, if it is there."""
+        stem = self.image_stem(image_id, checksum)
+        for form in ("qcow2", "raw"):
+            path = self.images / f"{stem}{form}"
+            if path.exists():
+                return path, form
+        return None
+
+    def snapshot(self, snapshot_id: str) -> Path:
+        return self.snapshots / checked_key(snapshot_id, "snapshot id")
+
+    def snapshot_part(self, snapshot_id: str) -> Path:
+        return self.snapshots / f"{PARTIAL}{checked_key(snapshot_id, 'snapshot id')}"

@@ -1,0 +1,1 @@
+"""Logic: pure functions, tried without a cloud."""

@@ -1,0 +1,1 @@
+"""Operations: what people can do with servers, each within one commit."""

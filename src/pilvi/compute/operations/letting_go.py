@@ -1,0 +1,42 @@
+"""Letting go: give back all that a server holds elsewhere, from whatever state; delete and failure go this one road."""
+
+from __future__ import annotations
+
+from pilvi import network, placement
+from pilvi.compute.tables.servers import Device, Server
+from pilvi.kernel.context import Context
+from pilvi.kernel.errors import NotFound
+
+
+def give_back(ctx: Context, server: Server, *, failed: bool = False) -> None:
+    """Give back ports, volumes and room.  What compute made is deleted, what people made is released.
+
+    A volume that people made goes with the server when they said so, but never because a server `failed`.
+    Acts as the cloud: whoever may delete the server need not have rights of their own on what it holds.
+    """
+    system = ctx.system()
+    for nic in server.nics:
+        try:
+            if nic.made:
+                network.delete_port(system, nic.port_id)
+            else:
+                network.release_port(system, nic.port_id)
+        except NotFound:
+            continue  # somebody deleted the port: nothing is held
+    for device in ctx.db.all(Device, Device.c.server_id == server.id, Device.c.destination == "volume"):
+        let_volume_go(system, device, delete=device.delete_on_termination and not (failed and device.source == "volume"))
+    placement.release(ctx.db, server.id)
+
+
+def let_volume_go(ctx: Context, device: Device, *, delete: bool) -> None:
+    """End the server's hold on a volume, and delete the volume where that was wished."""
+    from pilvi import block_storage
+
+    try:
+        if device.attachment_id:
+            block_storage.finish_detach(ctx, device.attachment_id)
+        if delete and device.volume_id:
+            block_storage.delete_volume(ctx, device.volume_id)
+    except NotFound:
+        pass  # the volume is gone already
+    ctx.db.change(device, attachment_id="", connection=None, state="wished")

@@ -1,0 +1,1 @@
+"""Workflows: the durable work of compute."""

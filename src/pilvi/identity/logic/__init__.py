@@ -1,0 +1,1 @@
+"""Identity's pure functions: token payloads, passwords, signatures, URL templates."""

@@ -1,0 +1,1 @@
+"""The API of image, resource by resource."""

@@ -1,0 +1,1 @@
+"""Pure functions of image: filters, changes, byte ranges."""

@@ -1,0 +1,1 @@
+"""The kernel: what every service stands on; it knows none of them."""

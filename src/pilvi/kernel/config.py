@@ -1,0 +1,94 @@
+"""Settings: one typed tree, read from `pilvi.toml` and the environment, declared by who uses them.
+
+`PILVI_API__PORT=8080` sets `[api] port`.  Unknown names and wrong types are refused by name.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pilvi.kernel.errors import Invalid
+
+
+class DatabaseSettings(msgspec.Struct, forbid_unknown_fields=True):
+    """Where rows are kept."""
+
+    url: str = ""  # "": SQLite in the state folder
+    durability: str = "full"  # SQLite: full, process or none
+
+
+class BusSettings(msgspec.Struct, forbid_unknown_fields=True):
+    """How parts of the program talk."""
+
+    url: str = "local:"
+
+
+class ApiSettings(msgspec.Struct, forbid_unknown_fields=True):
+    """The HTTP side."""
+
+    bind: str = "127.0.0.1"
+    port: int = 8765
+    public_url: str = ""  # as clients reach us; "": as their Host header says
+    classic_ports: bool = False  # listen on 5000, 8774, 9292, ... too
+    threads: int = 8
+    streams: int = 8
+
+
+class LogSettings(msgspec.Struct, forbid_unknown_fields=True):
+    level: str = "info"
+
+
+class KernelSettings(msgspec.Struct, kw_only=True):
+    """What the kernel itself needs; the program adds a section for each service."""
+
+    state: str = ""  # the state folder
+    host: str = ""  # this host's name in the cloud; "": the machine's
+    region: str = "RegionOne"
+    database: DatabaseSettings = msgspec.field(default_factory=DatabaseSettings)
+    bus: BusSettings = msgspec.field(default_factory=BusSettings)
+    api: ApiSettings = msgspec.field(default_factory=ApiSettings)
+    log: LogSettings = msgspec.field(default_factory=LogSettings)
+    workers: int = 8  # workflows run at once
+    roles: list[str] = msgspec.field(default_factory=list)  # []: all
+
+
+def read(kind: type[Any], path: Path | None, environment: Mapping[str, str] | None = None, **given: Any) -> Any:
+    """The settings from a file, overridden by the environment, overridden by what is given here.
+
+    Raises Invalid naming the setting that is wrong.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None and path.exists():
+        try:
+            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise Invalid(f"{path} is not valid TOML: {error}") from None
+    for name, value in sorted((environment if environment is not None else os.environ).items()):
+        if name.startswith("PILVI_") and name != "PILVI_STATE":
+            _set(tree, name.removeprefix("PILVI_").lower().split("__"), value)
+    for name, value in given.items():
+        _merge(tree, {name: value})
+    try:
+        return msgspec.convert(tree, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"The configuration is not valid: {error}".replace("`$.", "`")) from None
+
+
+def _set(tree: dict[str, Any], place: list[str], value: str) -> None:
+    for part in place[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[place[-1]] = value
+
+
+def _merge(into: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    for name, value in extra.items():
+        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = dict(value) if isinstance(value, Mapping) else value

@@ -1,0 +1,63 @@
+"""Migrations: bring a database to the tables that this program knows.
+
+An empty database gets the tables as they are declared; one of an older program is taken through the revisions in
+`versions/` (Alembic's form), in order.  A test holds that both ways end in the same tables.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from pilvi.kernel import log
+from pilvi.kernel.db.engine import Database
+from pilvi.kernel.db.rows import metadata
+from pilvi.kernel.errors import Unavailable
+
+VERSIONS = Path(__file__).with_name("versions")
+_mark = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
+
+
+def head() -> str:
+    """The newest revision's name: files in `versions/` begin with it."""
+    return max((file.name[:4] for file in VERSIONS.glob("[0-9][0-9][0-9][0-9]_*.py")), default="")
+
+
+def migrate(database: Database) -> None:
+    """Bring the database up to date; says nothing when it is.
+
+    Raises Unavailable when it belongs to a newer program.
+    """
+    with database.engine.begin() as connection:
+        tables = set(sa.inspect(connection).get_table_names())
+        current = connection.execute(sa.select(_mark.c.version_num)).scalar() if "alembic_version" in tables else None
+        if not tables:
+            metadata.create_all(connection)
+            _mark.create(connection)
+            connection.execute(_mark.insert().values(version_num=head()))
+            return
+    if current == head():
+        return
+    if current is not None and current > head():
+        raise Unavailable(f"the database is at revision {current}, this program knows {head()}: it belongs to a newer program.")
+    log.info("migrating the database", have=current, want=head())
+    upgrade(database)
+
+
+def upgrade(database: Database) -> None:
+    """Run all revisions that the database does not have."""
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory(str(VERSIONS.parent), version_locations=[str(VERSIONS)])
+
+    def steps(revision: object, _context: MigrationContext) -> object:
+        return script._upgrade_revs("head", revision)  # type: ignore[arg-type]  # noqa: SLF001
+
+    from alembic.config import Config
+
+    with EnvironmentContext(Config(), script, fn=steps) as environment, database.engine.begin() as connection:  # type: ignore[arg-type]
+        environment.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+        environment.run_migrations()

@@ -1,0 +1,242 @@
+"""A transaction: what a request reads and writes, all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from pilvi.kernel.db.rows import Row
+from pilvi.kernel.errors import Conflict
+
+if TYPE_CHECKING:
+    from pilvi.kernel.db.engine import Database
+
+R = TypeVar("R", bound=Row)
+Where = Any  # a SQLAlchemy condition
+
+
+class Transaction:
+    """Reads and writes rows; begins with its first statement.
+
+    `write` is said at the start, because SQLite has one writer: a reader never waits, a writer waits once.
+    """
+
+    def __init__(self, database: Database, *, write: bool) -> None:
+        self.database = database
+        self.write = write
+        self.wrote: set[str] = set()
+        self._connection: sa.Connection | None = None
+        self._after: list[Callable[[], None]] = []
+
+    # -- statements ------------------------------------------------------------------------------
+
+    def execute(self, statement: Any, parameters: Any = None) -> sa.CursorResult[Any]:
+        """Run any SQLAlchemy statement."""
+        connection = self._connection or self._open()
+        return connection.execute(statement, parameters)
+
+    def rows(self, statement: Any, parameters: Any = None) -> list[Any]:
+        """All result rows of a statement, as tuples with names."""
+        return list(self.execute(statement, parameters))
+
+    def scalar(self, statement: Any) -> Any:
+        """The first column of the first row, None when there is none."""
+        return self.execute(statement).scalar()
+
+    # -- rows ------------------------------------------------------------------------------------
+
+    def get(self, kind: type[R], *key: Any) -> R | None:
+        """The row of that key, or None."""
+        row = self.execute(kind.by_key, dict(zip(kind.keys, key, strict=True))).first()
+        return None if row is None else kind.load(row)
+
+    def one(self, kind: type[R], *where: Where) -> R | None:
+        """The first row that fits, or None."""
+        row = self.execute(sa.select(kind.t).where(*where).limit(1)).first()
+        return None if row is None else kind.load(row)
+
+    def all(self, kind: type[R], *where: Where, order: Sequence[Any] = (), limit: int | None = None) -> list[R]:
+        """All rows that fit."""
+        statement = sa.select(kind.t).where(*where)
+        if order:
+            statement = statement.order_by(*order)
+        if limit is not None:
+            statement = statement.limit(limit)
+        load = kind.load
+        return [load(row) for row in self.execute(statement)]
+
+    def load(self, kind: type[R], statement: Any, parameters: Any = None) -> list[R]:
+        """All rows of a statement that selects `kind.t`."""
+        load = kind.load
+        return [load(row) for row in self.execute(statement, parameters)]
+
+    def by(self, kind: type[R], column: Any, values: Iterable[Any], *where: Where) -> list[R]:
+        """All rows whose `column` is among the values, asked in chunks that every database accepts."""
+        wanted = list(dict.fromkeys(values))
+        found: list[R] = []
+        for start in range(0, len(wanted), 500):
+            found += self.all(kind, column.in_(wanted[start : start + 500]), *where)
+        return found
+
+    def count(self, kind: type[Row], *where: Where) -> int:
+        return int(self.scalar(sa.select(sa.func.count()).select_from(kind.t).where(*where)) or 0)
+
+    def sum(self, column: Any, *where: Where) -> int:
+        return int(self.scalar(sa.select(sa.func.coalesce(sa.func.sum(column), 0)).where(*where)) or 0)
+
+    def insert(self, row: R) -> R:
+        """Add a row; a second one of the same key is a Conflict."""
+        values = row.values()
+        table = type(row).t
+        serial = table.autoincrement_column
+        if serial is not None and not values[serial.name]:
+            del values[serial.name]
+        try:
+            result = self.execute(table.insert(), values)
+        except exc.IntegrityError as error:
+            raise Conflict(f"{type(row).__name__} exists already.") from error
+        self.wrote.add(table.name)
+        if serial is not None:
+            setattr(row, serial.name, result.inserted_primary_key[0])  # pyright: ignore[reportOptionalSubscript]
+        return row
+
+    def insert_all(self, rows: Sequence[Row]) -> None:
+        """Add rows of one kind."""
+        if not rows:
+            return
+        table = type(rows[0]).t
+        values = [row.values() for row in rows]
+        if table.autoincrement_column is not None:
+            for one in values:
+                del one[table.autoincrement_column.name]
+        self.execute(table.insert(), values)
+        self.wrote.add(table.name)
+
+    def put(self, row: R) -> R:
+        """Add the row, or overwrite the one of its key."""
+        kind = type(row)
+        values = row.values()
+        key = [kind.c[name] == values[name] for name in kind.keys]
+        changed = {name: value for name, value in values.items() if name not in kind.keys}
+        found = self._update(kind, key, changed) if changed else self.count(kind, *key)
+        self.wrote.add(kind.t.name)
+        return row if found else self.insert(row)
+
+    def change(self, row: R, *, expect: dict[str, Any] | None = None, **values: Any) -> R:
+        """Write these columns of the row, here and in the database; values are plain, not SQL expressions.
+
+        With `expect`, only when those columns still hold these values (a tuple: any of them), else Conflict:
+        a compare-and-set.
+        """
+        kind = type(row)
+        where = [kind.c[key] == getattr(row, key) for key in kind.keys]
+        for name, wanted in (expect or {}).items():
+            column = kind.c[name]
+            where.append(_is(column, wanted))
+        found = self._update(kind, where, values)
+        if not found:
+            raise Conflict(f"{kind.__name__} {getattr(row, kind.keys[0])} was changed by another request at the same time.")
+        self.wrote.add(kind.t.name)
+        for name, value in values.items():
+            setattr(row, name, value)
+        return row
+
+    def update(self, kind: type[Row], *where: Where, **values: Any) -> int:
+        """Write these columns of all rows that fit; answers how many."""
+        self.wrote.add(kind.t.name)
+        return self._update(kind, where, values)
+
+    def delete(self, kind: type[Row], *where: Where) -> int:
+        """Delete all rows that fit; answers how many."""
+        self.wrote.add(kind.t.name)
+        return self.execute(kind.t.delete().where(*where)).rowcount
+
+    def remove(self, row: Row) -> None:
+        """Delete this row."""
+        kind = type(row)
+        self.delete(kind, *(kind.c[key] == getattr(row, key) for key in kind.keys))
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """A part that may raise by itself: its writes are taken back, and the transaction can go on."""
+        connection = self._connection or self._open()
+        with connection.begin_nested():
+            yield
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def after_commit(self, work: Callable[[], None]) -> None:
+        """Do this once the transaction has been committed, never when it was not."""
+        self._after.append(work)
+
+    def commit(self) -> None:
+        """Make it so; then run what waits for the commit."""
+        if self._connection is not None:
+            try:
+                for hook in self.database.before_commit if self.wrote else ():
+                    hook(self)
+                self._connection.commit()
+            except BaseException:
+                self.rollback()
+                raise
+            self._close()
+        for hook in self.database.after_commit if self.wrote else ():
+            hook(self)
+        after, self._after = self._after, []
+        for work in after:
+            work()
+
+    def rollback(self) -> None:
+        """Forget it."""
+        self._after.clear()
+        if self._connection is not None:
+            try:
+                self._connection.rollback()
+            finally:
+                self._close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a statement has been run, and neither commit nor rollback said."""
+        return self._connection is not None
+
+    def _open(self) -> sa.Connection:
+        if self.write:
+            self.database.lock_writer()
+        try:
+            connection = self.database.connection()
+            if connection.in_transaction():
+                raise AssertionError("this thread has a transaction open already: pass it on instead of opening another")
+            connection.info["write"] = self.write
+            connection.begin()
+        except BaseException:
+            if self.write:
+                self.database.unlock_writer()
+            raise
+        self._connection = connection
+        return connection
+
+    def _update(self, kind: type[Row], where: Sequence[Where], values: dict[str, Any]) -> int:
+        """Plain values are parameters, so that the statement is compiled once; expressions are part of it."""
+        statement = kind.t.update().where(*where)
+        if any(isinstance(value, sa.ClauseElement) for value in values.values()):
+            return self.execute(statement.values(**values)).rowcount
+        return self.execute(statement, values).rowcount
+
+    def _close(self) -> None:
+        self._connection = None
+        if self.write:
+            self.database.unlock_writer()
+
+
+def _is(column: Any, wanted: Any) -> Any:
+    """The condition that `column` holds `wanted`, or one of several; None is NULL."""
+    if isinstance(wanted, (tuple, list, set, frozenset)):
+        plain = [value for value in wanted if value is not None]
+        condition = column.in_(plain)
+        return sa.or_(condition, column.is_(None)) if len(plain) < len(wanted) else condition
+    return column.is_(None) if wanted is None else column == wanted

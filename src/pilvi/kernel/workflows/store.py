@@ -1,0 +1,180 @@
+"""Where workflows are kept: started with the wish, leased by one worker at a time, fenced against overtaken ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import sqlalchemy as sa
+
+from pilvi.kernel import clock
+from pilvi.kernel.context import Caller
+from pilvi.kernel.db import Database, Key, Ref, Row, Serial, Text, Transaction
+from pilvi.kernel.workflows.workflow import Workflow
+
+if TYPE_CHECKING:
+    from pilvi.kernel.context import Context
+
+LEASE = 30.0  # seconds that a lease lasts unless renewed
+
+
+class Work(Row, table="kernel_workflows", indexes=[("subject",), ("wake_at",)]):
+    """A workflow that is not finished."""
+
+    id: Serial = 0
+    kind: Ref
+    subject: Ref
+    state: Text
+    step: int = 0
+    step_began: float = 0.0
+    attempts: int = 0
+    wake_at: float = 0.0
+    woken: int = 0  # grows with each wake, so that a wake is not lost while a step runs
+    owner: str = ""
+    lease_until: float = 0.0
+    fence: int = 0  # grows with each lease: an overtaken worker's writes miss
+    request_id: Ref = ""
+    caller: Text = ""
+    created_at: float = 0.0
+
+
+class PeriodicMark(Row, table="kernel_periodic"):
+    """When a periodic task is due next; whoever moves it forward runs the task."""
+
+    name: Key
+    due_at: float
+
+
+class Store:
+    """All unfinished workflows of the cloud."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.kinds: dict[str, type[Workflow]] = {}
+        self.alarms: list[Callable[[], None]] = []  # workers of this process: called when there may be work
+
+    def register(self, kinds: Sequence[type[Workflow]]) -> None:
+        """Make these classes known by their names."""
+        for kind in kinds:
+            if not kind.steps:
+                raise TypeError(f"{kind.__name__} has no steps")
+            self.kinds[kind.__name__] = kind
+
+    # -- said by operations ----------------------------------------------------------------------
+
+    def start(self, ctx: Context, workflow: Workflow) -> int:
+        """Write the workflow down in the caller's transaction; answers its number."""
+        if type(workflow).__name__ not in self.kinds:
+            raise TypeError(f"{type(workflow).__name__} is in no manifest")
+        if workflow.preempts:
+            ctx.db.delete(Work, Work.c.subject == workflow.subject)
+        now = clock.now()
+        work = ctx.db.insert(
+            Work(
+                kind=type(workflow).__name__, subject=workflow.subject, state=_encode(workflow), step_began=now, wake_at=now,
+                request_id=ctx.request_id, caller=_encode(ctx.caller), created_at=now,
+            )
+        )  # fmt: skip
+        ctx.after_commit(self.alarm)
+        return work.id
+
+    def wake(self, tx: Transaction, subject: str) -> None:
+        """Have the subject's waiting workflow look again at once."""
+        tx.update(Work, Work.c.subject == subject, wake_at=0.0, woken=Work.c.woken + 1)
+        tx.after_commit(self.alarm)
+
+    def pending(self, tx: Transaction, subject: str) -> list[Work]:
+        """The subject's unfinished workflows, in order."""
+        return tx.all(Work, Work.c.subject == subject, order=[Work.c.id])
+
+    def forget(self, tx: Transaction, subject: str) -> None:
+        """Drop the subject's unfinished workflows."""
+        tx.delete(Work, Work.c.subject == subject)
+
+    def alarm(self) -> None:
+        """Tell this process' workers that there may be work."""
+        for ring in self.alarms:
+            ring()
+
+    # -- said by workers -------------------------------------------------------------------------
+
+    def lease(self, owner: str, most: int) -> list[Work]:
+        """Take up to `most` workflows that are due, each the first of its subject."""
+        now = clock.now()
+        earlier = Work.t.alias("earlier")
+        due = (
+            sa.select(Work.t)
+            .where(Work.c.wake_at <= now, Work.c.lease_until < now)
+            .where(~sa.exists().where(earlier.c.subject == Work.c.subject, earlier.c.id < Work.c.id))
+            .order_by(Work.c.id)
+            .limit(most)
+        )
+        with self.database.transaction(write=False) as tx:
+            if not tx.load(Work, due):
+                return []
+
+        def take(tx: Transaction) -> list[Work]:
+            taken = []
+            for work in tx.load(Work, due):
+                where = (Work.c.id == work.id, Work.c.fence == work.fence)
+                if tx.update(Work, *where, fence=work.fence + 1, owner=owner, lease_until=now + LEASE):
+                    work.fence += 1
+                    work.owner = owner
+                    taken.append(work)
+            return taken
+
+        return self.database.run(take)
+
+    def renew(self, works: Sequence[Work]) -> None:
+        """Hold the leases of works that are still being run."""
+        until = clock.now() + LEASE
+
+        def hold(tx: Transaction) -> None:
+            for work in works:
+                tx.update(Work, Work.c.id == work.id, Work.c.fence == work.fence, lease_until=until)
+
+        self.database.run(hold)
+
+    def release_dead(self, owner: str) -> None:
+        """Embedded: whoever held leases before this process started is dead."""
+        self.database.run(lambda tx: tx.update(Work, Work.c.owner != owner, lease_until=0.0))
+
+    def advance(self, tx: Transaction, work: Work, workflow: Workflow, step: int) -> bool:
+        """Note that all before `step` is done; False when this worker was overtaken and must write nothing."""
+        found = tx.update(
+            Work, Work.c.id == work.id, Work.c.fence == work.fence,
+            step=step, state=_encode(workflow), step_began=clock.now(), attempts=0,
+        )  # fmt: skip
+        work.step, work.attempts, work.step_began = step, 0, clock.now()
+        return found == 1
+
+    def finish(self, tx: Transaction, work: Work) -> bool:
+        """Note that all is done; False when overtaken."""
+        return tx.delete(Work, Work.c.id == work.id, Work.c.fence == work.fence) == 1
+
+    def rest(self, tx: Transaction, work: Work, workflow: Workflow, seconds: float, *, attempts: int) -> bool:
+        """Give the lease back until `seconds` from now, or until a wake, also one that came meanwhile."""
+        until = sa.case((Work.c.woken == work.woken, clock.now() + seconds), else_=0.0)
+        return tx.update(
+            Work, Work.c.id == work.id, Work.c.fence == work.fence,
+            wake_at=until, lease_until=0.0, state=_encode(workflow), step=work.step, attempts=attempts,
+        ) == 1  # fmt: skip
+
+    def next_due(self, tx: Transaction) -> float | None:
+        """When the next workflow is due, or a lease runs out."""
+        due = tx.scalar(sa.select(sa.func.min(sa.case((Work.c.lease_until > Work.c.wake_at, Work.c.lease_until), else_=Work.c.wake_at))))
+        return None if due is None else float(due)
+
+    def load(self, work: Work) -> Workflow:
+        """The workflow as its last commit left it."""
+        return msgspec.json.decode(work.state, type=self.kinds[work.kind])
+
+    @staticmethod
+    def caller(work: Work) -> Caller:
+        """Who asked for it."""
+        return msgspec.json.decode(work.caller, type=Caller)
+
+
+def _encode(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,1 @@
+"""What can be said of addresses, agents and rules without looking anywhere."""

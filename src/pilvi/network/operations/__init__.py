@@ -1,0 +1,1 @@
+"""What can be done with networks: each a part of one commit."""

@@ -1,0 +1,77 @@
+"""What has to happen on hosts after a change: durable work, never more of it waiting than is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pilvi.kernel import clock
+from pilvi.kernel.context import Context
+from pilvi.kernel.workflows import Workflow
+from pilvi.kernel.workflows.store import Work
+from pilvi.network.tables import Port, SecurityRule
+from pilvi.network.workflows.realize import RealizeGroup, RealizeNetwork, RealizePort, RealizeRouter
+
+
+def ensure_started(ctx: Context, workflow: Workflow) -> None:
+    """Start the workflow unless the same is waiting to be run: that one will see what this commit writes."""
+    waiting = ctx.db.update(
+        Work, Work.c.subject == workflow.subject, Work.c.kind == type(workflow).__name__, Work.c.step == 0, Work.c.lease_until < clock.now(),
+        wake_at=0.0,
+    )  # fmt: skip
+    if waiting:
+        ctx.after_commit(ctx.program.workflows.alarm)
+    else:
+        ctx.start(workflow)
+
+
+def port_changed(ctx: Context, port: Port, *, members: bool = False) -> None:
+    """A bound port is to be made as it is described; `members`: its addresses or groups are others."""
+    if not port.host_id:
+        return
+    ensure_started(ctx, RealizePort(port=port.id, host=port.host_id))
+    if members:
+        group_members_changed(ctx, port.security_groups)
+
+
+def port_gone(ctx: Context, port: Port) -> None:
+    """A bound port is to vanish from its host, from DHCP and from others' rules."""
+    if not port.host_id:
+        return
+    ensure_started(ctx, RealizePort(port=port.id, host=port.host_id))
+    ensure_started(ctx, RealizeNetwork(network=port.network_id))
+    group_members_changed(ctx, port.security_groups)
+
+
+def network_changed(ctx: Context, network_id: str) -> None:
+    """DHCP and peers of the network are to be made as described."""
+    ensure_started(ctx, RealizeNetwork(network=network_id))
+
+
+def network_left(ctx: Context, network_id: str, hosts: Iterable[str]) -> None:
+    """Something of the network, or all of it, is to vanish from hosts that had it."""
+    wanted = sorted(hosts)
+    if wanted:
+        ctx.start(RealizeNetwork(network=network_id, hosts=wanted))
+
+
+def router_changed(ctx: Context, router_id: str) -> None:
+    """The router is to be made as described."""
+    ensure_started(ctx, RealizeRouter(router=router_id))
+
+
+def router_gone(ctx: Context, router_id: str, host: str) -> None:
+    """The router is to vanish from its host."""
+    if host:
+        ctx.start(RealizeRouter(router=router_id, hosts=[host]))
+
+
+def group_changed(ctx: Context, group_id: str) -> None:
+    """All ports that the group's rules, or its members' addresses, concern are to be made as described."""
+    ensure_started(ctx, RealizeGroup(group=group_id))
+
+
+def group_members_changed(ctx: Context, group_ids: Iterable[str]) -> None:
+    """Ports whose rules name these groups as the remote side are to be made as described."""
+    for rule_group in {row.remote_group_id for row in ctx.db.by(SecurityRule, SecurityRule.c.remote_group_id, group_ids)}:
+        if rule_group:
+            ensure_started(ctx, RealizeGroup(group=rule_group, members=True))

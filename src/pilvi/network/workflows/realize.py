@@ -1,0 +1,131 @@
+"""Telling hosts to look again: they pull the description of a subject and make it so.
+
+A host that does not answer is asked again for a while; after that its own next start, or the periodic healing,
+makes it right, so nothing is to be undone when a workflow fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pilvi.kernel import log
+from pilvi.kernel.agent import remote
+from pilvi.kernel.context import Context
+from pilvi.kernel.workflows import Workflow, effect, transaction
+
+PATIENCE = 120.0  # seconds that a host may take in all
+
+
+def agent(ctx: Context, host: str, *, timeout: float = 60.0) -> Any:
+    """The network agent of a host."""
+    from pilvi.network.agent import TOPIC, NetworkAgent
+
+    return remote(ctx.program.bus, NetworkAgent, TOPIC, host=host, timeout=timeout, request_id=ctx.request_id)
+
+
+class _Realize(Workflow):
+    """Base: how it ends when hosts stay silent."""
+
+    def failed(self, ctx: Context, why: str) -> None:
+        log.warning("a host is not as it should be until it heals", subject=self.subject, why=why)
+
+
+class RealizePort(_Realize):
+    """Have a port on its host as described, or gone."""
+
+    port: str
+    host: str
+
+    @property
+    def subject(self) -> str:
+        return f"port:{self.port}@{self.host}"
+
+    @effect(within=PATIENCE)
+    def tell_host(self, ctx: Context) -> None:
+        """Tell the port's host."""
+        if alive(ctx, [self.host]):
+            agent(ctx, self.host).refresh_ports([self.port])
+
+
+class RealizeNetwork(_Realize):
+    """Have a network's DHCP on one host that is alive, and its segment with all peers on each host that has it."""
+
+    network: str
+    hosts: list[str] = []  # that had it before
+
+    @property
+    def subject(self) -> str:
+        return f"network:{self.network}"
+
+    @transaction
+    def place(self, ctx: Context) -> None:
+        """Have the DHCP port that the network should have."""
+        from pilvi.network.operations import dhcp, placing
+
+        before = placing.network_hosts(ctx.db, self.network)
+        dhcp.place(ctx, self.network)
+        self.hosts = sorted({*self.hosts, *before, *placing.network_hosts(ctx.db, self.network)})
+
+    @effect(within=PATIENCE)
+    def tell_hosts(self, ctx: Context) -> None:
+        """Tell the hosts that have the network."""
+        for host in alive(ctx, self.hosts):
+            agent(ctx, host).refresh_network(self.network)
+
+
+class RealizeRouter(_Realize):
+    """Have a router on one host that is alive."""
+
+    router: str
+    hosts: list[str] = []  # where it was
+
+    @property
+    def subject(self) -> str:
+        return f"router:{self.router}"
+
+    @transaction
+    def place(self, ctx: Context) -> None:
+        """Have the router placed on a host."""
+        from pilvi.network.operations import placing
+
+        self.hosts = sorted({*self.hosts, *placing.place_router(ctx, self.router)})
+
+    @effect(within=PATIENCE)
+    def tell_hosts(self, ctx: Context) -> None:
+        """Tell the hosts where the router was and is."""
+        for host in alive(ctx, self.hosts):
+            agent(ctx, host).refresh_router(self.router)
+
+
+class RealizeGroup(_Realize):
+    """Have the ports that a security group concerns guarded by its rules of now."""
+
+    group: str
+    members: bool = False  # only those whose rules name it as the remote side
+
+    @property
+    def subject(self) -> str:
+        return f"group:{self.group}" + ("@members" if self.members else "")
+
+    @effect(within=PATIENCE)
+    def tell_hosts(self, ctx: Context) -> None:
+        """Tell the hosts of all such ports."""
+        from pilvi.network.operations import placing
+
+        with ctx.program.db.transaction(write=False) as tx:
+            concerned = placing.ports_of_group(tx, self.group, members=self.members)
+        for host in alive(ctx, concerned):
+            agent(ctx, host).refresh_ports(concerned[host])
+
+
+def alive(ctx: Context, hosts: Iterable[str]) -> list[str]:
+    """Those of the hosts whose agent gives signs of life; the others heal when they come back."""
+    from pilvi.network.operations import placing
+
+    with ctx.program.db.transaction(write=False) as tx:
+        living = placing.living(ctx, tx)
+    return [host for host in hosts if host in living]
+
+
+__all__ = ["RealizeGroup", "RealizeNetwork", "RealizePort", "RealizeRouter"]

@@ -1,0 +1,97 @@
+"""Running: the program with its HTTP servers, from start to SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pilvi.control import Control
+from pilvi.kernel import log
+from pilvi.kernel.errors import Invalid
+from pilvi.kernel.http.server import App
+
+if TYPE_CHECKING:
+    from pilvi.kernel.program import Program
+
+
+def serve(program: Program, control_socket: Path, pid_file: Path) -> None:
+    """Start the program, answer HTTP until SIGTERM or SIGINT, then stop it."""
+    listeners = _listeners(program)
+    program.start()
+    try:
+        asyncio.run(_serve(program, listeners, control_socket, pid_file))
+    finally:
+        program.stop()
+        log.info("stopped")
+
+
+async def _serve(program: Program, listeners: list[socket.socket], control_socket: Path, pid_file: Path) -> None:
+    import uvicorn
+    import uvloop
+
+    uvloop.install()
+    app = App(program, program.mounts, threads=program.settings.api.threads, streams=program.settings.api.streams)
+    if program.settings.api.classic_ports:
+        app.by_port = {mount.service.port: mount for mount in program.mounts}
+    for path, made in program.sockets.items():
+        app.sockets[path] = made
+    control_socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(FileNotFoundError):
+        control_socket.unlink()
+    common: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off", "server_header": False, "timeout_keep_alive": 75}
+    public = uvicorn.Server(uvicorn.Config(app, http="httptools", ws="websockets-sansio", ws_max_size=1 << 20, **common))
+    control = uvicorn.Server(uvicorn.Config(Control(program), uds=str(control_socket), **common))
+    loop = asyncio.get_running_loop()
+    servers = (public, control)
+
+    def end() -> None:
+        for server in servers:
+            server.should_exit = True
+
+    for server in servers:
+        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    pid_file.write_text(str(os.getpid()))
+    try:
+        old = os.umask(0o177)
+        task = loop.create_task(control.serve())
+        while not control.started and not task.done():
+            await asyncio.sleep(0.005)
+        os.umask(old)
+        await asyncio.gather(public.serve(sockets=listeners), task)
+    finally:
+        for file in (control_socket, pid_file):
+            with contextlib.suppress(FileNotFoundError):
+                file.unlink()
+
+
+def _listeners(program: Program) -> list[socket.socket]:
+    """The ports, taken before anything is started, so that a clash is one clear sentence."""
+    api = program.settings.api
+    wanted = [api.port]
+    if api.classic_ports:
+        wanted += [mount.service.port for mount in program.mounts]
+    taken: list[socket.socket] = []
+    if "api" not in program.roles:
+        return taken
+    for port in wanted:
+        listener = socket.socket(socket.AF_INET6 if ":" in api.bind else socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((api.bind, port))
+        except OSError as error:
+            raise Invalid(
+                f"port {port} on {api.bind} cannot be used ({error.strerror}); "
+                "set another by `port` under [api] in pilvi.toml, or by PILVI_API__PORT."
+            ) from None
+        listener.listen(2048)
+        listener.setblocking(False)
+        taken.append(listener)
+    return taken

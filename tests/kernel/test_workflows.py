@@ -1,0 +1,118 @@
+"""Durable workflows: killed before and after every step, said twice, pre-empted, failed; each ends where it should."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pilvi.kernel.testing.cloud import Cloud
+from pilvi.kernel.trace import Span
+from pilvi.kernel.workflows.store import Work
+from tests.kernel import things
+from tests.kernel.things import TROUBLE, WORLD, Thing
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+def start(cloud: Cloud, name: str = "a") -> str:
+    return cloud.post("/things/v1/things", {"thing": {"name": name}}).json()["thing"]["id"]
+
+
+def state(cloud: Cloud, thing_id: str) -> str | None:
+    with cloud.program.db.transaction(write=False) as tx:
+        thing = tx.get(Thing, thing_id)
+    return thing.state if thing else None
+
+
+def left(cloud: Cloud) -> int:
+    with cloud.program.db.transaction(write=False) as tx:
+        return tx.count(Work)
+
+
+def test_a_workflow_runs_to_its_end_and_leaves_its_trace(cloud: Cloud) -> None:
+    thing = start(cloud)
+    cloud.wait(lambda: left(cloud) == 0)
+    assert state(cloud, thing) == "ready"
+    assert WORLD[thing] == 2  # once, and once more after Back
+    with cloud.program.db.transaction(write=False) as tx:
+        numbers = [span.number for span in tx.all(Span, Span.c.subject == thing, order=[Span.c.id])]
+    assert numbers == ["4-5", "8", "8", "9"]
+
+
+def test_a_failing_effect_ends_in_failed(cloud: Cloud) -> None:
+    TROUBLE["bad"] = "the disk is full"
+    thing = start(cloud, "bad")
+    cloud.wait(lambda: left(cloud) == 0)
+    assert state(cloud, thing) == "error: the disk is full"
+
+
+def test_delete_preempts(cloud: Cloud) -> None:
+    going, hold = threading.Event(), threading.Event()
+
+    def slow(kind: str, step: str, when: str) -> None:
+        if (kind, step, when) == ("MakeThing", "wait", "before"):
+            going.set()
+            hold.wait(5)
+
+    cloud.program.crash_hook = slow
+    thing = start(cloud)
+    assert going.wait(5)
+    assert cloud.delete(f"/things/v1/things/{thing}").status == 204
+    cloud.wait(lambda: state(cloud, thing) is None)
+    hold.set()
+    cloud.wait(lambda: left(cloud) == 0)
+    assert state(cloud, thing) is None
+    assert thing not in WORLD
+
+
+STEPS = [(step.name, when) for step in things.MakeThing.steps for when in ("before", "after")]
+
+
+@pytest.mark.parametrize(("step", "when"), STEPS)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_killed_at_any_point_it_ends_all_the_same(tmp_path: Path, step: str, when: str) -> None:
+    WORLD.clear()
+    first = Cloud(tmp_path, [things.SERVICE], things.Settings).start()
+    died = threading.Event()
+
+    def die(kind: str, name: str, moment: str) -> None:
+        if died.is_set():
+            raise Killed
+        if (name, moment) == (step, when):
+            died.set()
+            raise Killed
+
+    first.program.crash_hook = die
+    thing = start(first)
+    assert died.wait(5)
+    time.sleep(0.02)
+    second = Cloud(tmp_path, [things.SERVICE], things.Settings).start()  # the first is left as dead processes are
+    second.wait(lambda: left(second) == 0)
+    assert state(second, thing) == "ready"
+    with second.program.db.transaction(write=False) as tx:
+        row = tx.get(Thing, thing)
+    assert row is not None
+    assert row.weight == 1  # the last transaction was done exactly once
+    second.stop()
+    first.stop()
+
+
+def test_one_at_a_time_for_each_subject_in_order(cloud: Cloud) -> None:
+    seen: list[tuple[str, str]] = []
+    cloud.program.crash_hook = lambda kind, step, when: seen.append((kind, step)) if when == "before" else None
+    thing = start(cloud)
+    with cloud.program.db.transaction() as tx:
+        ctx = cloud.program.system_context(tx)
+        cloud.program.workflows.start(ctx, things.MakeThing(thing_id=thing, tries=9))
+    cloud.wait(lambda: left(cloud) == 0)
+    steps = [step for _, step in seen]
+    assert steps.index("close") < len(steps) - 1
+    assert steps.count("close") == 2
+    assert steps[-1] == "close"
+    first_end = steps.index("close")
+    assert "touch" in steps[first_end + 1 :]
