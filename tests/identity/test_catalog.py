@@ -70,3 +70,45 @@ def test_endpoints_are_listed_by_what_they_are(world: World) -> None:
     assert len(world.get("/endpoints", service_id=service["id"]).json()["endpoints"]) == 3
     (public,) = world.get("/endpoints", service_id=service["id"], interface="public").json()["endpoints"]
     assert public["url"] == "http://127.0.0.1:8765/identity/v3"
+
+
+# -- endpoint filters ------------------------------------------------------------------------------
+
+
+def test_a_project_that_was_given_endpoints_sees_only_these(world: World, bob: dict[str, Any]) -> None:
+    service = world.make("service", type="weather")
+    public = world.make("endpoint", service_id=service["id"], interface="public", url="http://public.test")
+    world.make("endpoint", service_id=service["id"], interface="internal", url="http://internal.test")
+    project, at = bob["project"]["id"], "/OS-EP-FILTER"
+    given = f"{at}/projects/{project}/endpoints/{public['id']}"
+    assert world.get(given).status == 404
+    assert world.put(given, token=bob["token"]).status == 403
+    assert [world.put(given).status, world.say("HEAD", given).status] == [204, 204]
+    assert _url(world, "weather", bob["token"]) == ["http://public.test"]
+    assert _url(world, "identity", bob["token"]) == []
+    assert len(_url(world, "weather")) == 2
+    assert [one["id"] for one in world.get(f"{at}/projects/{project}/endpoints").json()["endpoints"]] == [public["id"]]
+    assert [one["id"] for one in world.get(f"{at}/endpoints/{public['id']}/projects").json()["projects"]] == [project]
+    assert [world.delete(given).status, world.delete(given).status] == [204, 404]
+    assert len(_url(world, "weather", bob["token"])) == 2
+
+
+def test_endpoints_are_given_in_groups(world: World, bob: dict[str, Any]) -> None:
+    project, at = bob["project"]["id"], "/OS-EP-FILTER/endpoint_groups"
+    body = {"endpoint_group": {"name": "inner", "filters": {"interface": "internal"}}}
+    group = world.post(at, body).json()["endpoint_group"]
+    assert world.post(at, {"endpoint_group": {"name": "x", "filters": {"colour": "red"}}}).status == 400
+    given = f"{at}/{group['id']}/projects/{project}"
+    assert [world.get(given).status, world.put(given).status, world.get(given).status] == [404, 204, 200]
+    assert len(_url(world, "identity", bob["token"])) == 1
+    assert len(_url(world, "identity")) == 3
+    assert [one["interface"] for one in world.get(f"{at}/{group['id']}/endpoints").json()["endpoints"]] == ["internal"]
+    assert [one["id"] for one in world.get(f"{at}/{group['id']}/projects").json()["projects"]] == [project]
+    assert [one["id"] for one in world.get(f"/OS-EP-FILTER/projects/{project}/endpoint_groups").json()["endpoint_groups"]] == [group["id"]]
+    assert world.patch(f"{at}/{group['id']}", {"endpoint_group": {"filters": {"interface": "admin"}}}).status == 200
+    assert [one["interface"] for one in world.get(f"/OS-EP-FILTER/projects/{project}/endpoints").json()["endpoints"]] == ["admin"]
+    assert world.delete(given).status == 204
+    assert world.put(given).status == 204
+    assert world.delete(f"{at}/{group['id']}").status == 204
+    assert world.get(f"{at}/{group['id']}").status == 404
+    assert len(_url(world, "identity", bob["token"])) == 3

@@ -14,7 +14,9 @@ from pilvi.image.settings import Settings
 from pilvi.kernel.config import KernelSettings
 from pilvi.kernel.testing.cloud import Cloud
 
-TestSettings = msgspec.defstruct("TestSettings", [("image", Settings, msgspec.field(default_factory=Settings))], bases=(KernelSettings,), kw_only=True)
+TestSettings = msgspec.defstruct(
+    "TestSettings", [("image", Settings, msgspec.field(default_factory=Settings))], bases=(KernelSettings,), kw_only=True
+)
 
 
 @pytest.fixture

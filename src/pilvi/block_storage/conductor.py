@@ -10,7 +10,7 @@ import msgspec
 from pilvi.block_storage.drivers import Capacity
 from pilvi.block_storage.operations.hosts import register
 from pilvi.block_storage.tables.types import VolumeType
-from pilvi.block_storage.tables.volumes import Attachment, Snapshot, Volume
+from pilvi.block_storage.tables.volumes import Attachment, Backup, Snapshot, Volume
 from pilvi.kernel import agent
 from pilvi.kernel.db import Transaction
 from pilvi.kernel.errors import HostError
@@ -67,7 +67,8 @@ class Conductor:
             if volume.refill_image_id:
                 source, source_id = "image", volume.refill_image_id
             elif volume.restored_from or volume.backup_id:
-                source, source_id = "backup", volume.restored_from or volume.backup_id or ""
+                backup = tx.get(Backup, volume.restored_from or volume.backup_id)
+                source, source_id = "backup", backup.copy_id if backup else ""
             elif volume.snapshot_id:
                 snapshot = tx.get(Snapshot, volume.snapshot_id)
                 if snapshot is None:

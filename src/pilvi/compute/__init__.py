@@ -10,12 +10,13 @@ import msgspec
 from pilvi.compute.events import ServerChanged, ServerFailed
 from pilvi.compute.logic import explain as _explain
 from pilvi.compute.logic import states as _states
+from pilvi.compute.operations.stories import reasons, story
 from pilvi.compute.tables.explanations import Explanation as _Explanation
 from pilvi.compute.tables.servers import Server as _Server
 from pilvi.kernel.db import Transaction
 from pilvi.kernel.trace import Span
 
-__all__ = ["ServerChanged", "ServerFailed", "ServerInfo", "list_servers", "trace", "why"]
+__all__ = ["ServerChanged", "ServerFailed", "ServerInfo", "list_servers", "reasons", "story", "trace", "why"]
 
 
 class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):

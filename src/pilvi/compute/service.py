@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pilvi.compute import agent, conductor, console, policy, scheduler
-from pilvi.compute.api import attachments, instance_actions, server_actions, server_changes, server_looks, server_parts, servers
+from pilvi.compute.api import attachments, beside_servers, instance_actions, server_actions, server_changes, server_looks, server_parts, servers
 from pilvi.compute.dialect import DIALECT, PATH, PORT
-from pilvi.compute.operations import hearing, purging, resize, shelve
+from pilvi.compute.operations import flavors, hearing, purging, resize, shelve
 from pilvi.compute.workflows.attach_interface import AttachInterface, DetachInterface
 from pilvi.compute.workflows.attach_volume import AttachVolume, DetachVolume, GrowDisk
+from pilvi.compute.workflows.cache_image import CacheImage
 from pilvi.compute.workflows.change_power import ChangePower
 from pilvi.compute.workflows.clean_host import CleanHost
 from pilvi.compute.workflows.create_server import CreateServer
@@ -40,6 +41,7 @@ RESOURCES = [
     server_looks.topology,
     server_looks.groups,
     server_looks.outside,
+    *beside_servers.RESOURCES,
 ]
 RULES = [
     *policy.BASE,
@@ -49,11 +51,12 @@ RULES = [
     *attachments.OTHERS,
     *instance_actions.OTHERS,
     *server_looks.OTHERS,
+    *beside_servers.OTHERS,
 ]
 WORKFLOWS = [
     CreateServer, DeleteServer, CleanHost, HealServer, ChangePower, RebuildServer, ResizeServer, ConfirmResize, RevertResize,
     SnapshotServer, SnapshotVolumes, ShelveServer, OffloadServer, UnshelveServer, AttachVolume, DetachVolume, GrowDisk,
-    AttachInterface, DetachInterface,
+    AttachInterface, DetachInterface, CacheImage,
 ]  # fmt: skip
 PERIODIC = [
     Periodic("compute-confirm-resizes", 60, resize.confirm_overdue),
@@ -82,5 +85,6 @@ SERVICE = Service(
     hears=hearing.HEARS,
     periodic=PERIODIC,
     roles=ROLES,
+    bootstrap=flavors.bootstrap,
     project_paths="/v2.1",
 )

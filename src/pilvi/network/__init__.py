@@ -26,6 +26,6 @@ from pilvi.network.views_for_servers import addresses_of, find_port_by_source, g
 
 __all__ = [
     "Address", "FloatingIpChanged", "MetadataAnswer", "MetadataRequest", "NetworkRequest", "PortChanged", "PortDeleted", "PortInfo",
-    "add_group", "addresses_of", "adopt_port", "bind_port", "create_port", "delete_port", "find_port_by_source", "for_compute", "groups_of", "namespace",
-    "plug", "ports_of", "release_port", "remove_group", "request_networks", "set_metadata_handler", "unbind_port", "unplug",
+    "add_group", "addresses_of", "adopt_port", "bind_port", "create_port", "delete_port", "find_port_by_source", "for_compute", "groups_of",
+    "namespace", "plug", "ports_of", "release_port", "remove_group", "request_networks", "set_metadata_handler", "unbind_port", "unplug",
 ]  # fmt: skip

@@ -307,6 +307,12 @@ class SecurityGroupCannotUpdateDefault(Conflict):
     """The default group keeps its name."""
 
 
+class SecurityGroupDefaultAlreadyExists(Conflict):
+    """A project has one default group, and only it is called so."""
+
+    message = "Default security group already exists."
+
+
 class SecurityGroupRuleExists(Conflict):
     """The group has that rule."""
 

@@ -69,7 +69,7 @@ _NETWORKS = (
     | _each(("get",), "network", _PROVIDER, ADMIN)
 )
 _SUBNETS = (
-    _verbs("subnet", write=f"{ADMIN_OR_MEMBER} or ({NET_MEMBER})", read=f"{SERVICE_TOO_READER} or ({NET_READER}) or {SHARED}")
+    _verbs("subnet", write=f"{ADMIN_OR_MEMBER} or ({NET_MEMBER})", read=f"{SERVICE_TOO_READER} or ({NET_READER}) or {SHARED} or rule:external")
     | {"create_subnet": f"({ADMIN}) or ({NET_MEMBER})"}
     | _each(_WRITE, "subnet", ("segment_id", "service_types"), ADMIN)
 )  # fmt: skip

@@ -7,7 +7,6 @@ from pilvi.kernel.policy import Rule
 _CLOUD = "rule:admin_or_service_api"
 
 BASE = [
-    Rule("admin_api", "role:admin", "The cloud's admins."),
     Rule("service_api", "role:service", "The cloud's own services."),
     Rule("admin_or_service_api", "role:admin or role:service", "Default rule for most of placement."),
     Rule("project_reader_api", "role:reader and project_id:%(project_id)s", "Readers of the project."),

@@ -136,7 +136,7 @@ def thaw(ctx: Context, body: HostOnly) -> None:
 def _freeze(ctx: Context, body: HostOnly, *, frozen: bool) -> None:
     row = ctx.db.get(ServiceHost, "cinder-volume", body.host or "")
     if row is None:
-        raise NotFound(f"Service cinder-volume could not be found on host {body.host}.")
+        raise Invalid(f"Service cinder-volume could not be found on host {body.host}.", field="host")
     reason = "frozen" if frozen else None
     ctx.db.change(row, frozen=frozen, disabled=frozen, disabled_reason=reason, updated_at=clock.now())
 

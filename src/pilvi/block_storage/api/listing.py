@@ -13,7 +13,7 @@ from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.db import Row
 from pilvi.kernel.db.pages import Page, Window, page
-from pilvi.kernel.errors import Invalid
+from pilvi.kernel.errors import Invalid, NotFound
 from pilvi.kernel.http import Listing, Query, Request, Version
 from pilvi.kernel.http.shape import wire
 
@@ -84,6 +84,8 @@ def window(ctx: Context, query: ListQuery, sortable: Mapping[str, str], default:
 
 def found(ctx: Context, kind: type[R], query: ListQuery, where: Sequence[Any], asked: Window) -> tuple[Page[R], dict[str, Any]]:
     """The rows of the window, and the count of all that fit if it is asked for."""
+    if asked.marker and ctx.db.one(kind, kind.c.id == asked.marker) is None:
+        raise NotFound(f"The marker {asked.marker} could not be found.", field="marker")
     offset = number(query.offset, "offset")
     statement = sa.select(kind.t).offset(offset) if offset else None
     rows: Page[R] = Page() if asked.limit == 0 else page(ctx.db, kind, *where, window=asked, statement=statement)

@@ -39,7 +39,7 @@ _STATUSES = ("available", "creating", "deleting", "error", "error_deleting")
 class CreateSnapshot(Body, extra=True):
     """A snapshot that is asked for."""
 
-    volume_id: str
+    volume_id: str | None = None
     name: Value255 | None = None
     description: Value255 | None = None
     display_name: Value255 | None = None
@@ -97,7 +97,8 @@ def view(snapshot: Snapshot, *, full: bool = False) -> SnapshotView:
 def create(ctx: Context, snapshot: CreateSnapshot) -> SnapshotView:
     """Make a snapshot; of an attached volume with `force`, since 3.66 always."""
     assert ctx.version is not None
-    volume = ctx.see(ctx.db.get(Volume, snapshot.volume_id), "Volume", snapshot.volume_id)
+    ref = snapshot.volume_id or ""
+    volume = ctx.see(ctx.db.get(Volume, ref), "Volume", ref)
     asked = snapshot.force is not None and truth(snapshot.force, "force")
     if ctx.version >= Version(3, 66):
         if snapshot.force is not None and not asked:

@@ -8,6 +8,7 @@ import msgspec
 
 from pilvi.block_storage import policy
 from pilvi.block_storage.api.listing import Key255, ListQuery, Value255, found, listing, moment, truth, window
+from pilvi.block_storage.dialect import links
 from pilvi.block_storage.operations import types as operations
 from pilvi.block_storage.tables.types import DefaultType, QosSpecs, TypeEncryption, VolumeType
 from pilvi.block_storage.tables.volumes import Volume
@@ -148,6 +149,10 @@ def _qos(row: QosSpecs) -> dict[str, Any]:
     return {"id": row.id, "name": row.name, "consumer": row.consumer, "specs": row.specs}
 
 
+def _linked(ctx: Context, row: QosSpecs) -> dict[str, Any]:
+    return {"qos_specs": _qos(row), "links": links(ctx.base_url, ctx.project_id, "qos-specs", row.id)}
+
+
 def _consumer(specs: dict[str, str], default: str) -> str:
     consumer = specs.pop("consumer", default)
     if consumer not in ("front-end", "back-end", "both"):
@@ -161,7 +166,7 @@ def list_qos(ctx: Context, query: ListQuery) -> Listing:
     return listing(rows, [_qos(one) for one in rows], extra)
 
 
-@qos.post("", rule=QOS_CREATE, out="qos_specs")
+@qos.post("", rule=QOS_CREATE)
 def create_qos(ctx: Context, qos_specs: dict[str, str | None]) -> dict[str, Any]:
     specs = {key: value or "" for key, value in qos_specs.items()}
     name = specs.pop("name", "").strip()
@@ -170,12 +175,12 @@ def create_qos(ctx: Context, qos_specs: dict[str, str | None]) -> dict[str, Any]
     if ctx.db.one(QosSpecs, QosSpecs.c.name == name):
         raise Conflict(f"QoS Specs {name} already exists.")
     row = QosSpecs(id=new_id(), name=name, consumer=_consumer(specs, "back-end"), specs=specs, created_at=clock.now())
-    return _qos(ctx.db.insert(row))
+    return _linked(ctx, ctx.db.insert(row))
 
 
-@qos.get("/{qos_id}", rule=QOS_SHOW, out="qos_specs")
+@qos.get("/{qos_id}", rule=QOS_SHOW)
 def show_qos(ctx: Context, qos_id: str) -> dict[str, Any]:
-    return _qos(operations.qos(ctx, qos_id))
+    return _linked(ctx, operations.qos(ctx, qos_id))
 
 
 @qos.put("/{qos_id}", rule=QOS_UPDATE, out="qos_specs")

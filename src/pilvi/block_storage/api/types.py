@@ -69,13 +69,14 @@ class TypeView(View):
     access: bool = wire("os-volume-type-access:is_public")
 
 
-def _view(ctx: Context, kind: VolumeType) -> TypeView:
+def _view(ctx: Context, kind: VolumeType, *, full: bool = True) -> TypeView:
+    """`full`: as in show and lists; create and update do not tell of qos specs."""
     admin = ctx.is_admin
     specs = kind.extra_specs if admin else {key: value for key, value in kind.extra_specs.items() if key in _FOR_EVERYONE}
     return TypeView(
         id=kind.id, name=kind.name, is_public=kind.is_public, description=kind.description, access=kind.is_public,
         extra_specs=specs if ctx.allowed(policy.SEE_TYPE_SPECS.name) else UNSET,
-        qos_specs_id=kind.qos_specs_id if ctx.allowed(policy.SEE_TYPE_QOS.name) else UNSET,
+        qos_specs_id=kind.qos_specs_id if full and ctx.allowed(policy.SEE_TYPE_QOS.name) else UNSET,
     )  # fmt: skip
 
 
@@ -106,7 +107,8 @@ def create(ctx: Context, volume_type: CreateType) -> TypeView:
     if not name:
         raise Invalid("Invalid input for field name: it must not be blank.", field="name")
     public = truth(volume_type.is_public, "is_public")
-    return _view(ctx, operations.create(ctx, name=name, description=volume_type.description, is_public=public, specs=volume_type.extra_specs or {}))
+    kind = operations.create(ctx, name=name, description=volume_type.description, is_public=public, specs=volume_type.extra_specs or {})
+    return _view(ctx, kind, full=False)
 
 
 @types.get("/{type_id}", rule=SHOW, out="volume_type")
@@ -136,7 +138,7 @@ def update(ctx: Context, type_id: str, volume_type: ChangeType) -> TypeView:
     if not values:
         raise Invalid("Specify volume type name, description, is_public or a combination thereof.")
     ctx.db.change(kind, updated_at=clock.now(), **values)
-    return _view(ctx, kind)
+    return _view(ctx, kind, full=False)
 
 
 @types.delete("/{type_id}", rule=DELETE, answers=202)

@@ -15,10 +15,10 @@ from pilvi.block_storage.workflows.reach import agent_of
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import Conflict, Invalid, NotFound
-from pilvi.kernel.ids import new_id
+from pilvi.kernel.ids import is_uuid, new_id
 from pilvi.kernel.program import Program
 
-SERVICE = "pilvi.block_storage.copies"  # the kind of keeper that a record names
+SERVICE = "cinder.backup.drivers.pilvi.CopyBackupDriver"  # the kind of keeper that a record names, in the form clients expect
 
 
 class NewBackup(msgspec.Struct, kw_only=True):
@@ -39,6 +39,7 @@ class Record(msgspec.Struct, kw_only=True):
     """What is needed to know a backup again whose row is lost."""
 
     id: str
+    copy_id: str
     project_id: str
     volume_id: str
     host: str
@@ -73,9 +74,11 @@ def create(ctx: Context, new: NewBackup) -> Backup:
     if not volume.host:
         raise Invalid(f"Volume {volume.id} is in no back end.")
     quotas.check_backup(ctx, volume.project_id, volume.size)
+    ref = new_id()
     backup = ctx.db.insert(
         Backup(
-            id=new_id(), project_id=volume.project_id, user_id=ctx.user_id, volume_id=volume.id, snapshot_id=new.snapshot_id, name=new.name,
+            id=ref, copy_id=ref, project_id=volume.project_id, user_id=ctx.user_id, volume_id=volume.id, snapshot_id=new.snapshot_id,
+            name=new.name,
             description=new.description, size=volume.size, host=volume.host.partition("#")[0], container=new.container,
             availability_zone=new.availability_zone or volume.availability_zone, metadata=new.metadata, data_timestamp=taken_at, created_at=now,
         )
@@ -125,7 +128,8 @@ def export_record(backup: Backup) -> dict[str, str]:
     if backup.status != "available":
         raise wrong_state("exported", "Backup", backup.id, backup.status, "available")
     record = Record(
-        id=backup.id, project_id=backup.project_id, volume_id=backup.volume_id, host=backup.host, size=backup.size, name=backup.name,
+        id=backup.id, copy_id=backup.copy_id, project_id=backup.project_id, volume_id=backup.volume_id, host=backup.host, size=backup.size,
+        name=backup.name,
         description=backup.description, data_timestamp=backup.data_timestamp,
     )  # fmt: skip
     return {"backup_service": SERVICE, "backup_url": base64.b64encode(msgspec.json.encode(record)).decode()}
@@ -143,7 +147,9 @@ def read_record(service: str, url: str) -> Record:
 
 def import_record(program: Program, ctx_of: Context, record: Record) -> Backup:
     """Know a backup again whose data lie in its back end.  Outside of a transaction."""
-    missing = agent_of(program, record.host).missing_copies([record.id])
+    if not (is_uuid(record.id) and is_uuid(record.copy_id)):
+        raise Invalid("Can't parse backup record: it holds no ids.", field="backup_url")
+    missing = agent_of(program, record.host).missing_copies([record.copy_id])
     if missing:
         raise NotFound(f"The data of backup {record.id} are not in {record.host}.")
     with program.db.transaction() as tx:
@@ -151,7 +157,8 @@ def import_record(program: Program, ctx_of: Context, record: Record) -> Backup:
             raise Conflict(f"Backup {record.id} is known already.")
         return tx.insert(
             Backup(
-                id=record.id, project_id=ctx_of.project_id, user_id=ctx_of.user_id, volume_id=record.volume_id, name=record.name,
+                id=record.id, copy_id=record.copy_id, project_id=ctx_of.project_id, user_id=ctx_of.user_id, volume_id=record.volume_id,
+                name=record.name,
                 description=record.description, size=record.size, status="available", host=record.host,
                 data_timestamp=record.data_timestamp, created_at=clock.now(),
             )

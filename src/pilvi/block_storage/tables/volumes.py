@@ -110,6 +110,7 @@ class Backup(Row, table="block_storage_backups", indexes=[("project_id", "create
     incremental: bool = False
     parent_id: Ref | None = None
     host: str = ""  # host@backend that keeps it
+    copy_id: Ref  # of its data there: a record that was taken in shares them with the backup that it was given out from
     availability_zone: str | None = None
     container: str | None = None
     metadata: dict[str, str] = {}

@@ -94,7 +94,7 @@ class CreateBackup(Workflow):
         if backup is None:
             raise HostError("The backup is gone.", elsewhere=False)
         one = agent_of(ctx.program, self.volume_host, request_id=ctx.request_id)
-        go_on(one.ensure_copy(backup.volume_id, backup.snapshot_id or "", backup.id, BACKUP_FORMAT))
+        go_on(one.ensure_copy(backup.volume_id, backup.snapshot_id or "", backup.copy_id, BACKUP_FORMAT))
 
     @transaction(title="The backup is available")
     def announce(self, ctx: Context) -> None:
@@ -104,7 +104,7 @@ class CreateBackup(Workflow):
         backup = self._end(ctx, "error", why)
         if backup is not None:
             messages.tell(ctx, "backup_create", "VOLUME_BACKUP", backup.id, backup.project_id, why)
-            ctx.start(SweepCopy(copy_id=backup.id, host=self.volume_host))
+            ctx.start(SweepCopy(copy_id=backup.copy_id, host=self.volume_host))
 
     def _end(self, ctx: Context, status: str, why: str | None) -> Backup | None:
         backup = ctx.db.get(Backup, self.backup_id)
@@ -135,8 +135,9 @@ class DeleteBackup(Workflow):
     def remove(self, ctx: Context) -> None:
         with ctx.program.db.transaction(write=False) as tx:
             backup = tx.get(Backup, self.backup_id)
-        if backup is not None and backup.host:
-            agent_of(ctx.program, backup.host, request_id=ctx.request_id).remove_copy(backup.id)
+            shared = backup is not None and tx.count(Backup, Backup.c.copy_id == backup.copy_id) > 1
+        if backup is not None and backup.host and not shared:
+            agent_of(ctx.program, backup.host, request_id=ctx.request_id).remove_copy(backup.copy_id)
 
     @transaction(title="The backup is forgotten")
     def forget(self, ctx: Context) -> None:

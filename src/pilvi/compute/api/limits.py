@@ -9,6 +9,7 @@ from pilvi.compute.operations import quotas as operations
 from pilvi.compute.tables.server_groups import ServerGroup
 from pilvi.kernel.context import Context
 from pilvi.kernel.http import Query, Resource, Version
+from pilvi.network import for_compute as network
 
 limits = Resource("/v2.1/limits", tag="limits")
 
@@ -29,7 +30,6 @@ _NAMES: tuple[tuple[str, str, Version | None], ...] = (
     ("maxServerGroups", "server_groups", None),
     ("maxServerGroupMembers", "server_group_members", None),
 )
-_NETWORK = ("maxTotalFloatingIps", "maxSecurityGroups", "maxSecurityGroupRules")
 
 
 class LimitsQuery(Query, extra="2.74"):
@@ -54,5 +54,10 @@ def show(ctx: Context, query: LimitsQuery) -> dict[str, Any]:
         "totalServerGroupsUsed": ctx.db.count(ServerGroup, ServerGroup.c.project_id == project_id),
     }  # fmt: skip
     if ctx.version < Version(2, 36):
-        told |= dict.fromkeys(_NETWORK, -1) | {"totalFloatingIpsUsed": 0, "totalSecurityGroupsUsed": 0}
+        limits_, taken = network.limits(ctx, project_id), network.used(ctx, project_id, ("floating_ips", "security_groups"))
+        told |= {
+            "maxTotalFloatingIps": limits_["floating_ips"], "maxSecurityGroups": limits_["security_groups"],
+            "maxSecurityGroupRules": limits_["security_group_rules"], "totalFloatingIpsUsed": taken["floating_ips"],
+            "totalSecurityGroupsUsed": taken["security_groups"],
+        }  # fmt: skip
     return {"rate": [], "absolute": told}

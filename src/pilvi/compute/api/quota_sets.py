@@ -16,6 +16,7 @@ from pilvi.kernel.errors import Invalid
 from pilvi.kernel.http import Body, Query, Resource, Version, until
 from pilvi.kernel.policy import Rule
 from pilvi.kernel.quota import UNLIMITED
+from pilvi.network import for_compute as network
 
 quota_sets = Resource("/v2.1/os-quota-sets", tag="quotas")
 quota_class_sets = Resource("/v2.1/os-quota-class-sets", tag="quotas")
@@ -28,14 +29,14 @@ DELETE = policy.admin("os-quota-sets:delete", "Set a project's quotas back to th
 CLASS_SHOW = policy.admin("os-quota-class-sets:show", "Show the default class's quotas.")
 CLASS_UPDATE = policy.admin("os-quota-class-sets:update", "Set the default class's quotas.")
 
-NETWORK = ("fixed_ips", "floating_ips", "security_groups", "security_group_rules")  # limits are network's: answered as none
+NETWORK = ("fixed_ips", "floating_ips", "security_groups", "security_group_rules")  # network's: shown, and set there
 FILES = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
 GROUPS = ("server_groups", "server_group_members")
 Limit = Annotated[int, msgspec.Meta(ge=-1, le=0x7FFFFFFF)]
 
 
 class ClassLimits(Body):
-    """The limits to set.  Those of networks are taken and have no effect."""
+    """The limits to set.  Those of networks are taken and have no effect: the network service's API sets them."""
 
     instances: Limit | None = None
     cores: Limit | None = None
@@ -79,7 +80,7 @@ def _limits(ctx: Context, scope: str, *, of_class: bool = False) -> dict[str, An
         hidden += GROUPS
     told = {name: limits[name] for name in known.defaults if name not in hidden}
     if ctx.version < (Version(2, 50) if of_class else Version(2, 36)):
-        told |= dict.fromkeys(NETWORK, UNLIMITED)
+        told |= {"fixed_ips": UNLIMITED, **network.limits(ctx, scope)}
     return told
 
 
@@ -116,6 +117,9 @@ def detail(ctx: Context, project_id: str, query: UserQuery) -> dict[str, Any]:
         **operations.used(ctx, project_id), "server_groups": ctx.db.count(ServerGroup, ServerGroup.c.project_id == project_id),
         "key_pairs": ctx.db.count(KeyPair, KeyPair.c.user_id == query.user_id) if query.user_id else 0,
     }  # fmt: skip
+    assert ctx.version is not None
+    if ctx.version < Version(2, 36):
+        used |= network.used(ctx, project_id)
     told = {name: {"limit": limit, "in_use": used.get(name, 0), "reserved": 0} for name, limit in _limits(ctx, project_id).items()}
     return {"id": project_id, **told}
 

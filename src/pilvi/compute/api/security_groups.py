@@ -10,7 +10,7 @@ import msgspec
 
 from pilvi.compute import policy
 from pilvi.kernel.context import Context
-from pilvi.kernel.errors import Conflict, Invalid
+from pilvi.kernel.errors import Conflict, Invalid, NotFound
 from pilvi.kernel.http import Body, Listing, Query, Resource
 from pilvi.kernel.ids import is_uuid
 from pilvi.network import for_compute as network
@@ -120,6 +120,12 @@ def update(ctx: Context, group_id: str, security_group: GroupBody) -> dict[str, 
     """Rename and describe a security group."""
     with _in_novas_words():
         return view(network.update_group(ctx, _id(group_id, "id"), security_group.name, security_group.description))
+
+
+@security_groups.delete("", rule=DELETE, write=None)
+def delete_nameless(ctx: Context) -> None:
+    """Refuse to delete a group of no id."""
+    raise NotFound("Security group  not found.")
 
 
 @security_groups.delete("/{group_id}", rule=DELETE, answers=202)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pilvi.kernel.http import UNSET, Given, Query, View, since, wire
 
 
@@ -37,11 +35,11 @@ class ServerView(View):
     user_id: str
     metadata: dict[str, str]
     host_id: str = wire("hostId")
-    image: dict[str, Any] | str
-    flavor: Any
+    image: dict[str, object] | str
+    flavor: FlavorView | dict[str, object]
     created: str
     updated: str
-    addresses: dict[str, list[dict[str, Any]]]
+    addresses: dict[str, list[dict[str, object]]]
     access_v4: str = wire("accessIPv4")
     access_v6: str = wire("accessIPv6")
     links: list[dict[str, str]]
@@ -54,8 +52,8 @@ class ServerView(View):
     launched_at: str | None = wire("OS-SRV-USG:launched_at")
     terminated_at: str | None = wire("OS-SRV-USG:terminated_at")
     security_groups: list[dict[str, str]] | Given = UNSET
-    volumes: list[dict[str, Any]] = wire("os-extended-volumes:volumes_attached")
-    fault: dict[str, Any] | Given = UNSET
+    volumes: list[dict[str, object]] = wire("os-extended-volumes:volumes_attached")
+    fault: dict[str, object] | Given = UNSET
     vm_state: str = wire("OS-EXT-STS:vm_state")
     task_state: str | None = wire("OS-EXT-STS:task_state")
     power_state: int = wire("OS-EXT-STS:power_state")

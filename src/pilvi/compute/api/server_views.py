@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from pilvi import network
 from pilvi.compute.api.server_shapes import FlavorView, ServerBrief, ServerView
 from pilvi.compute.dialect import bookmark, links
@@ -60,7 +62,7 @@ def full(ctx: Context, servers: Sequence[Server], *, listed: bool = False) -> li
 def basic(ctx: Context, server: Server, *, more: frozenset[str] = frozenset()) -> dict[str, Any]:
     """The answer to PUT and rebuild: until 2.74 without what extensions added."""
     version = ctx.version or Version(2, 1)
-    shown: dict[str, Any] = render(full(ctx, [server])[0], version)
+    shown: dict[str, Any] = msgspec.to_builtins(render(full(ctx, [server])[0], version))
     return shown if version >= V2_75 else {name: value for name, value in shown.items() if name in _BASIC or name in more}
 
 

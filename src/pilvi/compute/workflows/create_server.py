@@ -28,6 +28,7 @@ class CreateServer(ServerWork):
 
     host: str = ""
     refused: list[str] = []  # hosts on which it failed
+    reason: str = ""  # of the last of them
 
     event: ClassVar[str] = "compute__do_build_and_run_instance"
     what: ClassVar[str] = "create"
@@ -87,6 +88,8 @@ class CreateServer(ServerWork):
         self.settle(ctx, server, vm_state="active", power_state=RUNNING, launched_at=now, updated_at=now, progress=100)
 
     def failed(self, ctx: Context, why: str) -> None:
+        if self.reason and not self.host:
+            why = f"{self.reason}{'' if self.reason.endswith('.') else '.'} No other host would do. {why}"
         server = self.fall(ctx, why, nics=[], host=None, node=None)
         if server is None:
             return
@@ -113,6 +116,7 @@ class CreateServer(ServerWork):
                 raise
             ctx.program.db.run(lambda tx: leave(ctx.program.context(tx, ctx.caller, request_id=ctx.request_id), self.server, self.host))
             self.refused = [*self.refused, self.host]
+            self.reason = f"On host {self.host}: {error.message}"
             self.host = ""
             raise Back("choose_host") from error
 

@@ -6,6 +6,7 @@ from pilvi.identity.api import (
     credentials,
     domains,
     ec2,
+    endpoint_filters,
     grants,
     groups,
     limits,
@@ -19,13 +20,13 @@ from pilvi.identity.api import (
     trusts,
     users,
     versions,
-)  # fmt: skip
+)
 
 RESOURCES = [
     versions.versions, tokens.tokens, tokens.scopes, users.users, groups.groups, projects.projects, project_tags.tags, domains.domains,
     roles.roles, roles.inferences, grants.grants, assignments.assignments, regions.regions, services.services, services.endpoints,
     credentials.credentials, ec2.ec2, ec2.signed, application_credentials.applications, application_credentials.access_rules,
-    trusts.trusts, limits.registered, limits.limits, revocations.revocations,
+    trusts.trusts, limits.registered, limits.limits, revocations.revocations, endpoint_filters.filters,
 ]  # fmt: skip
 # rights that no route names as its own
 RULES = [*roles.DOMAIN_RULES, *trusts.RULES, assignments.LIST_TREE]

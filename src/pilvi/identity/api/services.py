@@ -11,6 +11,7 @@ from pilvi.identity.dialect import root
 from pilvi.identity.operations.catalog import check_template
 from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER
 from pilvi.identity.tables import CatalogService, Endpoint, Limit, Region, RegisteredLimit
+from pilvi.identity.tables.catalog import ProjectEndpoint
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import Invalid, NotFound
 from pilvi.kernel.http import UNSET, Body, Given, Listing, Request, Resource
@@ -140,7 +141,8 @@ def update_service(ctx: Context, service_id: str, service: UpdateService, reques
 def delete_service(ctx: Context, service_id: str) -> None:
     """Take a service out of the catalog, with its endpoints and limits."""
     row = need_service(ctx, service_id)
-    ctx.db.delete(Endpoint, Endpoint.c.service_id == service_id)
+    for endpoint in ctx.db.all(Endpoint, Endpoint.c.service_id == service_id):
+        _forget(ctx, endpoint)
     for limit in ctx.db.all(RegisteredLimit, RegisteredLimit.c.service_id == service_id):
         ctx.db.delete(Limit, Limit.c.registered_limit_id == limit.id)
         ctx.db.remove(limit)
@@ -189,7 +191,7 @@ def update_endpoint(ctx: Context, endpoint_id: str, endpoint: UpdateEndpoint, re
 @endpoints.delete("/{endpoint_id}", rule=ENDPOINT["delete"], answers=204)
 def delete_endpoint(ctx: Context, endpoint_id: str) -> None:
     """Delete an endpoint."""
-    ctx.db.remove(need_endpoint(ctx, endpoint_id))
+    _forget(ctx, need_endpoint(ctx, endpoint_id))
 
 
 def need_service(ctx: Context, service_id: str) -> CatalogService:
@@ -206,6 +208,11 @@ def need_endpoint(ctx: Context, endpoint_id: str) -> Endpoint:
     if row is None:
         raise NotFound(f"Endpoint {endpoint_id} could not be found.")
     return row
+
+
+def _forget(ctx: Context, endpoint: Endpoint) -> None:
+    ctx.db.delete(ProjectEndpoint, ProjectEndpoint.c.endpoint_id == endpoint.id)
+    ctx.db.remove(endpoint)
 
 
 def _need_service_of(ctx: Context, service_id: str) -> None:

@@ -19,6 +19,7 @@ from pilvi.identity.tables import Group, GroupMember, User
 from pilvi.kernel import clock
 from pilvi.kernel.clock import iso_micro
 from pilvi.kernel.context import Context
+from pilvi.kernel.db import Transaction
 from pilvi.kernel.errors import Invalid
 from pilvi.kernel.http import UNSET, Body, Given, Listing, Request, Resource
 from pilvi.kernel.ids import new_hex
@@ -132,20 +133,21 @@ def update(ctx: Context, user_id: str, user: UpdateUser, request: Request) -> di
     memory = of(ctx.program)
     with ctx.program.db.transaction(write=False) as tx:
         row = see(ctx, tx.get(User, user_id), "User", user_id)
-    options.may_change("user", row.options, given(request, "user"))
     if user.domain_id not in (UNSET, row.domain_id):
         raise Invalid("A user's domain cannot be changed.", field="domain_id")
     names = [name for name in ("name", "enabled", "default_project_id") if getattr(user, name) is not UNSET]
-    changes: dict[str, Any] = {name: getattr(user, name) for name in names}
-    if user.options is not UNSET:
-        changes["options"] = options.merged(row.options, user.options, options.USER)
     extra = kept(request, "user", UpdateUser)
-    if extra:
-        changes["extra"] = row.extra | extra
     hashed = _hashed(ctx, user.password or None)
 
-    def write(tx: Any) -> User:
-        return operations.alter(tx, memory, see(ctx, tx.get(User, user_id), "User", user_id), changes, hashed)
+    def write(tx: Transaction) -> User:
+        row = see(ctx, tx.get(User, user_id), "User", user_id)
+        options.may_change("user", row.options, given(request, "user"))
+        changes: dict[str, Any] = {name: getattr(user, name) for name in names}
+        if user.options is not UNSET:
+            changes["options"] = options.merged(row.options, user.options, options.USER)
+        if extra:
+            changes["extra"] = row.extra | extra
+        return operations.alter(tx, memory, row, changes, hashed)
 
     return user_view(ctx, ctx.program.db.run(write))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pilvi.identity.tables import CatalogService, Endpoint
+from pilvi.identity.tables.catalog import EndpointGroup, ProjectEndpoint, ProjectEndpointGroup
 from pilvi.kernel.db import Transaction
 from pilvi.kernel.errors import Invalid
 
@@ -19,10 +20,15 @@ BLANKS = ("project_id", "tenant_id", "user_id")
 
 
 class Catalog(msgspec.Struct):
-    """The enabled services and endpoints; `templated` when any address has blanks to fill in."""
+    """The enabled services and endpoints; `alike` when every scope gets the same."""
 
     services: list[dict[str, Any]]
-    templated: bool
+    templated: bool  # some address has blanks to fill in
+    filtered: bool  # some project sees only some endpoints
+
+    @property
+    def alike(self) -> bool:
+        return not self.templated and not self.filtered
 
 
 def check_template(url: str) -> None:
@@ -46,26 +52,53 @@ def catalog(tx: Transaction, recall: Recall) -> Catalog:
             for service in tx.all(CatalogService, CatalogService.c.enabled, order=[CatalogService.c.type])
         ]
         templated = any(_BLANK.search(one["url"]) for endpoints in by_service.values() for one in endpoints)
-        recall.catalog = Catalog(services, templated)
+        filtered = tx.one(ProjectEndpoint) is not None or tx.one(ProjectEndpointGroup) is not None
+        recall.catalog = Catalog(services, templated, filtered)
     return recall.catalog
 
 
 def catalog_for(tx: Transaction, recall: Recall, user_id: str, project_id: str) -> bytes:
     """The JSON of the catalog for a user in a project ("": none); endpoints that need a project are left out without one."""
     known = recall.catalog
-    key = ("", "") if known is not None and not known.templated else (user_id, project_id)
+    key = ("", "") if known is not None and known.alike else (user_id, project_id)
     found = recall.catalogs.get(key)
     if found is None:
         whole = catalog(tx, recall)
-        found = msgspec.json.encode(_filled(whole, user_id, project_id) if whole.templated else whole.services)
+        services = whole.services
+        if whole.filtered and project_id:
+            services = _only(services, endpoints_of(tx, project_id))
+        found = msgspec.json.encode(_filled(services, user_id, project_id) if whole.templated else services)
         recall.keep(recall.catalogs, key, found)
     return found
 
 
-def _filled(whole: Catalog, user_id: str, project_id: str) -> list[dict[str, Any]]:
+def endpoints_of(tx: Transaction, project_id: str) -> dict[str, Endpoint]:
+    """The endpoints that a project was given, each or by groups; none when it sees all."""
+    ids = [row.endpoint_id for row in tx.all(ProjectEndpoint, ProjectEndpoint.c.project_id == project_id)]
+    found = {row.id: row for row in tx.by(Endpoint, Endpoint.c.id, ids)}
+    group_ids = [row.endpoint_group_id for row in tx.all(ProjectEndpointGroup, ProjectEndpointGroup.c.project_id == project_id)]
+    for group in tx.by(EndpointGroup, EndpointGroup.c.id, group_ids):
+        found |= {row.id: row for row in fitting(tx, group)}
+    return found
+
+
+def fitting(tx: Transaction, group: EndpointGroup) -> list[Endpoint]:
+    """The endpoints that fit a group's filter."""
+    return tx.all(Endpoint, *(Endpoint.c[name] == value for name, value in group.filters.items()), order=[Endpoint.c.id])
+
+
+def _only(services: list[dict[str, Any]], wanted: dict[str, Endpoint]) -> list[dict[str, Any]]:
+    """The services with these of their endpoints, if any are wanted."""
+    if not wanted:
+        return services
+    told = [{**service, "endpoints": [one for one in service["endpoints"] if one["id"] in wanted]} for service in services]
+    return [service for service in told if service["endpoints"]]
+
+
+def _filled(services: list[dict[str, Any]], user_id: str, project_id: str) -> list[dict[str, Any]]:
     values = {"user_id": user_id, "project_id": project_id, "tenant_id": project_id}
     told: list[dict[str, Any]] = []
-    for service in whole.services:
+    for service in services:
         endpoints = [
             {**one, "url": _BLANK.sub(lambda blank: values[blank[1]], one["url"])} for one in service["endpoints"]
             if all(values.get(name) for name in _BLANK.findall(one["url"]))

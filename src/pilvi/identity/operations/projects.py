@@ -9,6 +9,7 @@ from pilvi.identity.operations import users as user_operations
 from pilvi.identity.operations.effective import ancestors, below
 from pilvi.identity.operations.revocations import revoke
 from pilvi.identity.tables import Assignment, Group, GroupMember, Limit, Project, Role, RoleImplication, Trust, User
+from pilvi.identity.tables.catalog import ProjectEndpoint, ProjectEndpointGroup
 from pilvi.identity.tables.credentials import ApplicationCredential, Credential
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
@@ -95,6 +96,8 @@ def _forget(ctx: Context, project: Project) -> None:
     tx.delete(Credential, Credential.c.project_id == project.id)
     tx.delete(Limit, Limit.c.project_id == project.id)
     tx.delete(Limit, Limit.c.domain_id == project.id)
+    tx.delete(ProjectEndpoint, ProjectEndpoint.c.project_id == project.id)
+    tx.delete(ProjectEndpointGroup, ProjectEndpointGroup.c.project_id == project.id)
     tx.update(Trust, Trust.c.project_id == project.id, Trust.c.deleted_at.is_(None), deleted_at=clock.now())
     tx.update(User, User.c.default_project_id == project.id, default_project_id=None)
     _revoke_all(tx, project)

@@ -1,4 +1,4 @@
-"""The catalog: regions, services and their endpoints."""
+"""The catalog: regions, services and their endpoints, and which projects see which."""
 
 from __future__ import annotations
 
@@ -36,3 +36,26 @@ class Endpoint(Row, table="identity_endpoints", indexes=[("service_id",)]):
     url: Text
     enabled: bool = True
     extra: dict[str, Any] = {}
+
+
+class EndpointGroup(Row, table="identity_endpoint_groups"):
+    """The endpoints that fit a filter."""
+
+    id: Key
+    name: str
+    description: Text | None = None
+    filters: dict[str, Any] = {}
+
+
+class ProjectEndpoint(Row, table="identity_project_endpoints", indexes=[("endpoint_id",)]):
+    """An endpoint that a project sees; a project with any sees only these."""
+
+    project_id: Key
+    endpoint_id: Key
+
+
+class ProjectEndpointGroup(Row, table="identity_project_endpoint_groups", indexes=[("endpoint_group_id",)]):
+    """A group of endpoints that a project sees."""
+
+    project_id: Key
+    endpoint_group_id: Key

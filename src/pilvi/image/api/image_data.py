@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pilvi.image import policy
 from pilvi.image.logic import ranges
 from pilvi.image.operations import data, images
 from pilvi.kernel.context import Context
-from pilvi.kernel.errors import Forbidden, NotFound, UnsupportedMedia
+from pilvi.kernel.errors import Forbidden, Invalid, NotFound, UnsupportedMedia
 from pilvi.kernel.http import Answer, Request, Resource
 
 resource = Resource("/v2/images/{image_id}", tag="image data")
@@ -18,18 +20,26 @@ def _require_octets(request: Request) -> None:
         raise UnsupportedMedia(f"Image data is sent as application/octet-stream, not {kind[:80]}.")
 
 
+def _pieces(request: Request) -> Iterator[bytes]:
+    """The body piece by piece; raises Invalid when the caller goes away before its end."""
+    try:
+        yield from request.pieces()
+    except ConnectionError:
+        raise Invalid("The connection ended before the data did.") from None
+
+
 @resource.put("/file", rule=policy.UPLOAD_IMAGE, precheck=False, answers=204, write=None, stream=True)
 def upload(ctx: Context, image_id: str, request: Request) -> None:
     """Upload an image's data; it is hashed and inspected while it flows."""
     _require_octets(request)
-    data.upload(ctx, image_id, request.pieces())
+    data.upload(ctx, image_id, _pieces(request))
 
 
 @resource.put("/stage", rule=policy.UPLOAD_IMAGE, precheck=False, answers=204, write=None, stream=True)
 def stage(ctx: Context, image_id: str, request: Request) -> None:
     """Put data aside, to be imported afterwards."""
     _require_octets(request)
-    data.stage(ctx, image_id, request.pieces())
+    data.stage(ctx, image_id, _pieces(request))
 
 
 @resource.get("/file", rule=policy.DOWNLOAD_IMAGE, precheck=False, write=None)

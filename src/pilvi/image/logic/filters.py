@@ -22,6 +22,7 @@ SORTABLE = (
     "protected", "owner", "visibility", "checksum",
 )  # fmt: skip
 _LARGEST = (1 << 63) - 1
+_SHOWN = Image.c.os_hidden.is_(False)
 
 
 def conditions(pairs: list[tuple[str, str]]) -> list[Any]:
@@ -47,7 +48,7 @@ def conditions(pairs: list[tuple[str, str]]) -> list[Any]:
         elif name not in _OTHERS:
             found.append(Image.c.id.in_(sa.select(Property.c.image).where(Property.c.name == name, Property.c.value == value)))
     if not hidden:
-        found.append(Image.c.os_hidden.is_(False))
+        found.append(_SHOWN)
     return found
 
 

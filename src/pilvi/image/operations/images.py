@@ -155,9 +155,14 @@ def used_bytes(tx: Transaction, owner: str) -> int:
 
 def mine(ctx: Context, member_status: str | None = None) -> Any:
     """The condition that an image is shared with the caller's project, and accepted or as `member_status` says."""
-    shared = sa.select(Member.c.image).where(Member.c.member == ctx.project_id)
-    if member_status != "all":
-        shared = shared.where(Member.c.status == (member_status or "accepted"))
+    return shared_with(ctx.project_id, member_status or "accepted")
+
+
+def shared_with(project: Any, status: str) -> Any:
+    """The condition that an image is shared with the project, which answered that status (or "all": any)."""
+    shared = sa.select(Member.c.image).where(Member.c.member == project)
+    if status != "all":
+        shared = shared.where(Member.c.status == status)
     return sa.and_(Image.c.visibility == "shared", Image.c.id.in_(shared))
 
 

@@ -223,7 +223,7 @@ def invalid(error: msgspec.ValidationError, at_path: str) -> Invalid:
 def decode_query(shape: type[Query], pairs: list[tuple[str, str]], at: Version) -> Any:
     """Query parameters as the shape of that version: the last of several wins unless the field is a list."""
     kind = at_version(shape, at)
-    lists = {field.wire for field in fields(shape) if _is_list(field.hint)}
+    lists = _lists(shape)
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in lists:
@@ -234,6 +234,12 @@ def decode_query(shape: type[Query], pairs: list[tuple[str, str]], at: Version) 
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         raise invalid(error, "") from None
+
+
+@lru_cache(maxsize=None)
+def _lists(shape: type[Query]) -> frozenset[str]:
+    """The parameters that may be said several times."""
+    return frozenset(field.wire for field in fields(shape) if _is_list(field.hint))
 
 
 def _is_list(hint: Any) -> bool:
@@ -248,11 +254,11 @@ def _is_list(hint: Any) -> bool:
 
 
 @lru_cache(maxsize=8192)
-def _plan(shape: type[Shape], at: Version) -> tuple[bool, tuple[tuple[str, str], ...]]:
-    """Whether the shape is whole and plain in that version, and its fields there (name, wire name)."""
+def _plan(shape: type[Shape], at: Version) -> tuple[bool, tuple[tuple[str, str, bool], ...]]:
+    """Whether the shape is whole and plain in that version, and its fields there (name, wire name, whether it must be rendered too)."""
     every = fields(shape)
-    present = tuple((field.name, field.wire) for field in every if field.lives_in(at))
-    plain = len(present) == len(every) and not any(_holds_shape(field.hint, at) for field in every)
+    present = tuple((field.name, field.wire, _holds_shape(field.hint, at)) for field in every if field.lives_in(at))
+    plain = len(present) == len(every) and not any(deep for _, _, deep in present)
     return plain, present
 
 
@@ -273,10 +279,10 @@ def render(value: Any, at: Version) -> Any:
         if plain:
             return value
         told: dict[str, Any] = {}
-        for name, on_wire in present:
+        for name, on_wire, deep in present:
             part = getattr(value, name)
             if part is not UNSET:
-                told[on_wire] = render(part, at) if isinstance(part, (Shape, list, dict)) else part
+                told[on_wire] = render(part, at) if deep and isinstance(part, (Shape, list, dict)) else part
         return told
     if isinstance(value, list):
         return [render(one, at) for one in value] if value and isinstance(value[0], (Shape, list, dict)) else value

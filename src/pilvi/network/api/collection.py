@@ -174,7 +174,7 @@ class Collection(Generic[R]):
 
     def update(self, ctx: Context, ref: str, body: Any, request: Request) -> Answer:
         """Change what is given."""
-        assert self.update_shape and self.change and self.updating
+        assert self.update_shape and self.change and self.updating is not None
         data = dict(as_object(envelope(body, self.one), self.one))
         row = self.find(ctx, ref, f"update_{self.one}")
         expect_revision(row, request)
@@ -191,7 +191,7 @@ class Collection(Generic[R]):
         self.drop(ctx, row)
 
     def _decoded(self, ctx: Context, item: Any) -> tuple[Any, str]:
-        assert self.create_shape and self.creating
+        assert self.create_shape and self.creating is not None
         data = dict(as_object(item, self.one))
         project_id = owner_of(ctx, data)
         decoded = decode_body(self.create_shape, data, ctx.version or UNVERSIONED, at_path=self.one, lax=True)

@@ -13,12 +13,13 @@ from pilvi.kernel.http.shape import Body
 from pilvi.network.api import listing
 from pilvi.network.api.collection import Collection, standard
 from pilvi.network.api.rights import Target
-from pilvi.network.api.shapes import Described, Ip, Text, Uuid, changes
+from pilvi.network.api.shapes import Described, Ip, Text, changes
 from pilvi.network.errors import DefaultSecurityGroupRuleNotFound, SecurityGroupNotFound, SecurityGroupRuleNotFound
 from pilvi.network.operations import default_groups, default_rules, security_groups, sharing
 from pilvi.network.tables import DefaultRule, SecurityGroup, SecurityRule
 
-_Number = Annotated[int, Meta(ge=-1, le=65535)]
+_Number = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
+_Ref = Annotated[str, Meta(max_length=64)]
 
 
 class CreateGroup(Described):
@@ -30,15 +31,15 @@ class CreateGroup(Described):
 class CreateRule(Body):
     """A rule to be made."""
 
-    security_group_id: Uuid
+    security_group_id: _Ref
     direction: Literal["ingress", "egress"]
     ethertype: Literal["IPv4", "IPv6"] = "IPv4"
     protocol: Annotated[str, Meta(max_length=40)] | int | None = None
     port_range_min: _Number | None = None
     port_range_max: _Number | None = None
     remote_ip_prefix: Ip | None = None
-    remote_group_id: Uuid | None = None
-    remote_address_group_id: Uuid | None = None
+    remote_group_id: _Ref | None = None
+    remote_address_group_id: _Ref | None = None
     description: Text = ""
 
 
@@ -51,8 +52,8 @@ class CreateDefaultRule(Body):
     port_range_min: _Number | None = None
     port_range_max: _Number | None = None
     remote_ip_prefix: Ip | None = None
-    remote_group_id: Uuid | Literal["PARENT"] | None = None
-    remote_address_group_id: Uuid | None = None
+    remote_group_id: _Ref | None = None
+    remote_address_group_id: _Ref | None = None
     used_in_default_sg: bool = False
     used_in_non_default_sg: bool = True
     description: Text = ""

@@ -78,19 +78,22 @@ def network_rights(ctx: Context, network_id: str, project_id: str, **known: obje
         network = ctx.db.get(Network, network_id)
         return network.project_id if network else ""
 
-    return Target(
-        project_id, {"network:tenant_id": owner, "shared": lambda: sharing.is_shared(ctx.db, "network", network_id, ctx.project_id)}, **known
-    )
+    def shared(action: str) -> bool:
+        return sharing.is_shared(ctx.db, "network", network_id, ctx.project_id, action)
+
+    looked_up = {
+        "network:tenant_id": owner, "shared": lambda: shared(sharing.SHARED), "router:external": lambda: shared(sharing.EXTERNAL),
+    }  # fmt: skip
+    return Target(project_id, looked_up, **known)
 
 
 def visible(ctx: Context) -> Any:
-    """Own subnets, those on own networks and those on networks that are shared."""
+    """Own subnets, those on own networks and those on networks that are shared or external."""
     if sharing.sees_all(ctx):
         return None
     own = sa.select(Network.c.id).where(Network.c.project_id == ctx.project_id)
-    return sa.or_(
-        Subnet.c.project_id == ctx.project_id, Subnet.c.network_id.in_(own), Subnet.c.network_id.in_(sharing.shared_ids(ctx.project_id, "network"))
-    )
+    shared = sharing.shared_ids(ctx.project_id, "network", sharing.SHARED, sharing.EXTERNAL)
+    return sa.or_(Subnet.c.project_id == ctx.project_id, Subnet.c.network_id.in_(own), Subnet.c.network_id.in_(shared))
 
 
 def _shared_filter(ctx: Context, values: list[str]) -> Any:

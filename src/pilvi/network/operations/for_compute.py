@@ -70,9 +70,10 @@ def has_default_group(ctx: Context) -> bool:
     return not ctx.project_id or ctx.db.count(SecurityGroup, SecurityGroup.c.default_of == ctx.project_id) > 0
 
 
-def groups_in(ctx: Context, ids: Sequence[str]) -> list[Group]:
-    """The groups of these ids."""
-    return _groups(ctx, ctx.db.by(SecurityGroup, SecurityGroup.c.id, ids))
+def groups_of_server(ctx: Context, server_id: str) -> list[Group]:
+    """The groups that the server's ports are in."""
+    held = ctx.db.all(Port, Port.c.device_id == server_id)
+    return _groups(ctx, ctx.db.by(SecurityGroup, SecurityGroup.c.id, [ref for port in held for ref in port.security_groups]))
 
 
 def group(ctx: Context, ref: str) -> Group:
@@ -269,8 +270,15 @@ def network(ctx: Context, ref: str) -> NetworkName:
     return NetworkName(id=row.id, name=row.name)
 
 
-def quota(ctx: Context, project_id: str) -> dict[str, tuple[int, int]]:
-    """Limit and use of what old quota answers name: floating_ips, security_groups, security_group_rules."""
-    limits = records.quotas(ctx).limits(ctx.db, project_id)
-    kinds = {"floating_ips": "floatingip", "security_groups": "security_group", "security_group_rules": "security_group_rule"}
-    return {name: (limits[kind], records.used(ctx.db, kind, project_id)) for name, kind in kinds.items()}
+_COUNTED = {"floating_ips": "floatingip", "security_groups": "security_group", "security_group_rules": "security_group_rule"}
+
+
+def limits(ctx: Context, scope: str) -> dict[str, int]:
+    """The limits that old quota answers name, of a project or of "class:default"."""
+    found = records.quotas(ctx).limits(ctx.db, scope)
+    return {name: found[resource] for name, resource in _COUNTED.items()}
+
+
+def used(ctx: Context, project_id: str, names: Sequence[str] = tuple(_COUNTED)) -> dict[str, int]:
+    """What of them the project has."""
+    return {name: records.used(ctx.db, _COUNTED[name], project_id) for name in names}

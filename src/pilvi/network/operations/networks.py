@@ -14,7 +14,7 @@ from pilvi.network.errors import (
     NetworkNotFound, NoNetworkAvailable, TunnelIdInUse, VlanIdInUse,
 )  # fmt: skip
 from pilvi.network.logic.words import NETWORK_OWNED, ROUTER_GATEWAY
-from pilvi.network.operations import records, sharing, subnets, wiring
+from pilvi.network.operations import floating_ips, records, sharing, subnets, wiring
 from pilvi.network.operations.ports import delete_row
 from pilvi.network.tables import FloatingIp, Network, Port, Share, Subnet
 
@@ -67,7 +67,9 @@ def update(ctx: Context, row: Network, given: dict[str, Any]) -> None:
 
 
 def delete(ctx: Context, row: Network) -> None:
-    """Delete a network with its subnets and the cloud's own ports; NetworkInUse while others are on it."""
+    """Delete a network with its subnets, unused floating IPs and the cloud's own ports; NetworkInUse while others are on it."""
+    for floating in ctx.db.all(FloatingIp, FloatingIp.c.floating_network_id == row.id, FloatingIp.c.router_id.is_(None)):
+        floating_ips.delete(ctx, floating)
     ports = ctx.db.all(Port, Port.c.network_id == row.id)
     strangers = [port for port in ports if not port.device_owner.startswith(NETWORK_OWNED) or port.device_owner == ROUTER_GATEWAY]
     strangers += [port for port in ports if port.device_owner in ("network:router_interface", "network:floatingip")]

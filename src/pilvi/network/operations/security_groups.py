@@ -6,12 +6,13 @@ from typing import Any
 
 from pilvi.kernel.context import Context
 from pilvi.network.errors import (
-    AddressGroupNotFound, InvalidInput, SecurityGroupCannotRemoveDefault, SecurityGroupCannotUpdateDefault, SecurityGroupInUse,
+    AddressGroupNotFound, InvalidInput, SecurityGroupCannotRemoveDefault, SecurityGroupCannotUpdateDefault,
+    SecurityGroupDefaultAlreadyExists, SecurityGroupInUse,
     SecurityGroupInvalidPortRange, SecurityGroupMultipleRemoteEntites, SecurityGroupNotFound, SecurityGroupRuleExists,
     SecurityGroupRuleParameterConflict, SecurityGroupRulesNotSingleGroup,
 )  # fmt: skip
 from pilvi.network.logic import addresses as arithmetic
-from pilvi.network.logic.protocols import PORTED, is_icmp, known_protocol, same_protocol
+from pilvi.network.logic.protocols import ONLY_IPV6, PORTED, is_icmp, known_protocol, same_protocol
 from pilvi.network.operations import default_groups, records, sharing, wiring
 from pilvi.network.tables import AddressGroup, PortGroup, SecurityGroup, SecurityRule
 
@@ -22,7 +23,7 @@ def create(ctx: Context, body: Any, project_id: str) -> SecurityGroup:
     """A group with the template's rules; the project's default group comes with its first."""
     default_groups.ensure(ctx, project_id)
     if body.name == "default":
-        raise InvalidInput("Invalid input for operation: Default security group already exists.", field="name")
+        raise SecurityGroupDefaultAlreadyExists(field="name")
     records.claim(ctx, "security_group", project_id)
     group = SecurityGroup(**records.born(project_id, body), stateful=body.stateful)
     ctx.db.insert(group)
@@ -37,10 +38,10 @@ def update(ctx: Context, group: SecurityGroup, given: dict[str, Any]) -> None:
     if group.default_of is not None and "name" in given and given["name"] != group.name:
         raise SecurityGroupCannotUpdateDefault("Updating the default security group's name is not allowed.")
     if group.default_of is None and given.get("name") == "default":
-        raise InvalidInput("Invalid input for operation: Default security group already exists.", field="name")
-    if "stateful" in given and given["stateful"] != group.stateful:
-        if ctx.db.count(PortGroup, PortGroup.c.group_id == group.id):
-            raise SecurityGroupInUse(f"Security Group {group.id} in use.")
+        raise SecurityGroupDefaultAlreadyExists(field="name")
+    turned = "stateful" in given and given["stateful"] != group.stateful
+    if turned and ctx.db.count(PortGroup, PortGroup.c.group_id == group.id):
+        raise SecurityGroupInUse(f"Security Group {group.id} in use.")
     records.change(ctx.db, group, **given)
 
 
@@ -104,7 +105,7 @@ def rule_values(ctx: Context, body: Any, project_id: str) -> dict[str, Any]:
         raise SecurityGroupMultipleRemoteEntites("Only one of remote_ip_prefix, remote_group_id and remote_address_group_id may be provided.")
     normal = _prefix(body)
     _check_ports(body, protocol)
-    if protocol in ("ipv6-icmp", "icmpv6", "58", "ipv6-encap", "ipv6-frag", "ipv6-nonxt", "ipv6-opts", "ipv6-route") and body.ethertype == "IPv4":
+    if protocol in ONLY_IPV6 and body.ethertype == "IPv4":
         raise SecurityGroupRuleParameterConflict(f"Conflicting value ethertype IPv4 for protocol {protocol}.", field="ethertype")
     if body.remote_group_id and body.remote_group_id != default_groups.PARENT:
         known = ctx.db.get(SecurityGroup, body.remote_group_id)
@@ -131,7 +132,9 @@ def _prefix(body: Any) -> str | None:
     if not body.remote_ip_prefix:
         return None
     text = body.remote_ip_prefix
-    net = arithmetic.parse_cidr(text if "/" in text else f"{arithmetic.parse_address(text, 'remote_ip_prefix')}/{128 if ':' in text else 32}", "remote_ip_prefix")
+    if "/" not in text:
+        text = f"{arithmetic.parse_address(text, 'remote_ip_prefix')}/{128 if ':' in text else 32}"
+    net = arithmetic.parse_cidr(text, "remote_ip_prefix")
     if f"IPv{net.version}" != body.ethertype:
         raise SecurityGroupRuleParameterConflict(f"Conflicting value ethertype {body.ethertype} for CIDR {text}.", field="ethertype")
     return str(net)
@@ -145,16 +148,15 @@ def _check_ports(body: Any, protocol: str | None) -> None:
         raise SecurityGroupRuleParameterConflict("Must also specify protocol if port range is given.", field="protocol")
     if is_icmp(protocol):
         if low is None:
-            raise InvalidInput(f"Invalid input for operation: ICMP code (port-range-max) {high} is provided but ICMP type (port-range-min) is missing.", field="port_range_min")
+            raise InvalidInput(f"ICMP code (port-range-max) {high} is provided but ICMP type (port-range-min) is missing.", field="port_range_min")
         for field, value in (("type", low), ("code", high)):
             if value is not None and not 0 <= value <= 255:
                 raise InvalidInput(f"Invalid value for ICMP {field}: {value}; it must be from 0 to 255.", field="port_range_min")
         return
     if protocol not in PORTED:
         raise SecurityGroupRuleParameterConflict(f"Port range cannot be specified for protocol {protocol}.", field="port_range_min")
+    for port in (low, high):
+        if port is not None and not 0 <= port <= 65535:
+            raise SecurityGroupInvalidPortRange(f"Invalid value for port {port}; it must be from 0 to 65535.", field="port_range_min")
     if low is None or high is None or low > high:
         raise SecurityGroupInvalidPortRange("For TCP/UDP protocols, port_range_min must be <= port_range_max", field="port_range_min")
-    if not 1 <= low <= 65535 or not 1 <= high <= 65535:
-        raise SecurityGroupInvalidPortRange("Invalid port: it must be from 1 to 65535.", field="port_range_min")
-
-
