@@ -211,9 +211,12 @@ def make_nova(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     monkeypatch.setattr(identity, "endpoint", lambda *_, **__: "http://cloud.test/image")
     monkeypatch.setattr(identity, "service_token", lambda *_, **__: "admin")
 
-    def make(**settings: Any) -> Nova:
-        made.append(Nova(tmp_path, **settings))
-        return made[-1].start()
+    def make(*, before: Callable[[Any], None] | None = None, **settings: Any) -> Nova:
+        nova = Nova(tmp_path, **settings)
+        if before is not None:
+            before(nova.cloud.program)
+        made.append(nova)
+        return nova.start()
 
     yield make
     for nova in made:

@@ -220,6 +220,13 @@ def test_access_rules_are_all_that_may_be_called(world: World, bob: dict[str, An
     assert world.get(f"{path}/{kept['id']}", token=bob["token"]).status == 404
 
 
+def test_no_access_rules_are_no_narrowing(world: World, bob: dict[str, Any]) -> None:
+    made = _application(world, bob, access_rules=[])
+    assert "access_rules" not in made
+    token = _by_application(world, {"id": made["id"], "secret": made["secret"]}).headers["x-subject-token"]
+    assert world.get(f"/users/{bob['user']['id']}", token=token).status == 200
+
+
 def test_the_wildcards_of_access_rules() -> None:
     def may(rule: str, path: str) -> bool:
         return permits((("compute", "GET", rule),), ("compute", "compute_legacy"), "GET", path)

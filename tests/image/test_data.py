@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,7 +69,7 @@ def test_data_goes_in_and_out(cloud: Cloud) -> None:
     assert cloud.get(f"/image/v2/images/{image_id}/file").status == 204
     assert upload(cloud, image_id).status == 204
     image = show(cloud, image_id)
-    assert (image["status"], image["size"]) == ("active", len(CONTENT))
+    assert (image["status"], image["size"], image["stores"]) == ("active", len(CONTENT), "file")
     assert image["checksum"] == hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
     assert (image["os_hash_algo"], image["os_hash_value"]) == ("sha512", hashlib.sha512(CONTENT).hexdigest())
     told = cloud.get(f"/image/v2/images/{image_id}/file")
@@ -187,12 +188,13 @@ def test_deleting_takes_the_data_but_not_from_who_reads_it(cloud: Cloud) -> None
 
 
 def test_writers_that_died_are_healed(cloud: Cloud) -> None:
-    dead, alive = make(cloud), make(cloud)
+    dead, ended, alive = make(cloud), make(cloud), make(cloud)
     with cloud.program.db.transaction() as tx:
-        tx.update(Image, Image.c.id == dead, status="saving", writer="node1:999999999:x", written_at=clock.now())
-        tx.update(Image, Image.c.id == alive, status="saving", writer="node2:1:x", written_at=clock.now())
+        tx.update(Image, Image.c.id == dead, status="saving", writer="node1:999999999:5:x", written_at=clock.now())
+        tx.update(Image, Image.c.id == ended, status="saving", writer=f"node1:{os.getpid()}:5:x", written_at=clock.now())
+        tx.update(Image, Image.c.id == alive, status="saving", writer="node2:1:5:x", written_at=clock.now())
     data.heal(cloud.program)
-    assert (show(cloud, dead)["status"], show(cloud, alive)["status"]) == ("queued", "saving")
+    assert [show(cloud, one)["status"] for one in (dead, ended, alive)] == ["queued", "queued", "saving"]
     with cloud.program.db.transaction() as tx:
         tx.update(Image, Image.c.id == alive, written_at=clock.now() - 1000)
     data.heal(cloud.program)

@@ -13,6 +13,7 @@ from pilvi.image import web
 from pilvi.image.operations import data
 from pilvi.kernel.errors import HostError, Invalid
 from pilvi.kernel.testing.cloud import Cloud, Told
+from tests.image.conftest import SERVICE, TestSettings
 
 OCTETS = {"content-type": "application/octet-stream"}
 CONTENT = b"image" * 100_000
@@ -181,3 +182,17 @@ def test_tasks_are_for_admins(make_cloud: Callable[..., Cloud], site: str) -> No
 
 def show_as_admin(cloud: Cloud, image_id: str) -> dict[str, Any]:
     return cloud.get(f"/image/v2/images/{image_id}", person="admin").json()
+
+
+def test_an_import_goes_on_in_another_process(tmp_path: Any, make_cloud: Callable[..., Cloud]) -> None:
+    first = Cloud(tmp_path, [SERVICE], TestSettings, roles=["api"]).start()  # no conductor: nobody takes the work up
+    image_id = make(first)
+    stage(first, image_id)
+    assert start(first, image_id).status == 202
+    half = data.store(first.program).begin(image_id)
+    half.write(CONTENT[:1000])  # as a worker that was killed left it
+    assert show(first, image_id)["status"] == "importing"
+    first.stop()
+    second = make_cloud()
+    assert settled(second, image_id)["status"] == "active"
+    assert second.get(f"/image/v2/images/{image_id}/file").content == CONTENT

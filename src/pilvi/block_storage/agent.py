@@ -179,13 +179,10 @@ class VolumeAgent:
 
         self._images.mkdir(parents=True, exist_ok=True)
         access = self._conductor.image_access()
-        making = place.with_name(f".making-{place.name}")
-        image.download_file(access.url, access.token, image_id, str(making))
-        making.rename(place)
+        image.download_file(access.url, access.token, image_id, place)
 
     def _drop_image(self, volume_id: str) -> None:
-        for name in (volume_id, f".making-{volume_id}"):
-            (self._images / name).unlink(missing_ok=True)
+        (self._images / volume_id).unlink(missing_ok=True)
 
     def beat(self) -> None:
         """Look at the back end (which heals its daemon and exports), export what should be, and tell how it is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pilvi.block_storage import agent, conductor, policy, scheduler
+from pilvi.block_storage import agent, checks, conductor, policy, scheduler
 from pilvi.block_storage.api import about, hosts, quotas, type_extras, volume_actions, volume_attaching, volume_metadata
 from pilvi.block_storage.api.attachments import attachments
 from pilvi.block_storage.api.backups import backups
@@ -13,6 +13,7 @@ from pilvi.block_storage.api.types import types
 from pilvi.block_storage.api.versions import versions
 from pilvi.block_storage.api.volumes import volumes
 from pilvi.block_storage.dialect import DIALECT, PATH, PORT
+from pilvi.block_storage.operations.messages import sweep as messages_sweep
 from pilvi.block_storage.operations.types import bootstrap
 from pilvi.block_storage.workflows.change_volume import ExtendVolume, ReimageVolume, RevertVolume
 from pilvi.block_storage.workflows.copies import CreateBackup, DeleteBackup, RestoreBackup, SweepCopy, UploadVolume
@@ -20,6 +21,7 @@ from pilvi.block_storage.workflows.create_volume import CreateVolume
 from pilvi.block_storage.workflows.delete_volume import DeleteVolume
 from pilvi.block_storage.workflows.snapshots import CreateSnapshot, DeleteSnapshot
 from pilvi.kernel.service import Service
+from pilvi.kernel.workflows import Periodic
 
 SERVICE = Service(
     name="block_storage",
@@ -44,5 +46,7 @@ SERVICE = Service(
         DeleteBackup, RestoreBackup,
     ],
     roles={"conductor": conductor.serve, "scheduler": scheduler.serve, "volume": agent.serve},
+    periodic=[Periodic("block_storage.messages", 3600.0, messages_sweep)],
+    checks=[checks.volumes, checks.backups, checks.servers],
     bootstrap=bootstrap,
 )  # fmt: skip

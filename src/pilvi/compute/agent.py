@@ -133,6 +133,10 @@ class ComputeAgent:
 
         return self._jobs.ask(server_id, job, work)
 
+    def cache_image(self, image_id: str, checksum: str) -> Progress:
+        """Have an image in the cache before a server needs it."""
+        return self.driver.ensure_image(image_id, checksum)
+
     # -- looking and talking -----------------------------------------------------------------------------
 
     def console_log(self, server_id: str) -> bytes:

@@ -9,6 +9,7 @@ import msgspec
 from pilvi.image.client import download_file, upload_file
 from pilvi.image.events import ImageActivated, ImageDeleted
 from pilvi.image.operations import data as _data
+from pilvi.image.operations import for_compute
 from pilvi.image.operations import images as _images
 from pilvi.image.tables import Image
 from pilvi.kernel import clock
@@ -17,7 +18,8 @@ from pilvi.kernel.ids import new_id
 from pilvi.kernel.program import Program
 
 __all__ = [
-    "ImageActivated", "ImageDeleted", "ImageInfo", "create", "delete", "download_file", "fail", "get", "many", "path", "upload_file",
+    "ImageActivated", "ImageDeleted", "ImageInfo", "create", "delete", "download_file", "fail", "for_compute", "get", "many", "path",
+    "upload_file",
 ]  # fmt: skip
 
 

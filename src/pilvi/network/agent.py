@@ -16,7 +16,7 @@ from pilvi.kernel.agent import remote
 from pilvi.kernel.errors import PilviError
 from pilvi.network import conductor as conductor_side
 from pilvi.network.conductor import NetworkConductor, Outside
-from pilvi.network.drivers import Fabric
+from pilvi.network.drivers import Fabric, FabricState
 
 if TYPE_CHECKING:
     from pilvi.kernel.bus import Bus
@@ -106,6 +106,10 @@ class NetworkAgent:
             self._fabric.remove_outside(one.physical_network, one.cidr)
         if gone:
             self._outside.pop(network_id, None)
+
+    def observe(self) -> FabricState:
+        """What lies on this host."""
+        return self._fabric.observe()
 
     def beat(self) -> None:
         """Tell the conductor that this host lives, and what it can."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pilvi.kernel.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, QuotaExceeded, Unavailable
+from pilvi.kernel.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, QuotaExceeded
 
 
 class _Missing(NotFound):
@@ -82,10 +82,6 @@ class ExtensionNotFound(_Missing):
     kind_name = "Extension"
 
 
-class PortNotFoundOnNetwork(NotFound):
-    """The port is on another network."""
-
-
 class InvalidInput(Invalid):
     """A value that cannot be."""
 
@@ -112,6 +108,10 @@ class OverQuota(QuotaExceeded):
         super().__init__(f"Quota exceeded for resources: ['{resource}'].", resource=resource, limit=limit, used=used, asked=asked)
 
 
+class NetworkMTUSubnetConflict(Conflict):
+    """Packets of the subnet's IP version do not fit."""
+
+
 class NetworkInUse(Conflict):
     """Ports are on the network still."""
 
@@ -128,13 +128,6 @@ class ServicePortInUse(Conflict):
     """The port is the cloud's own and goes with what it serves."""
 
 
-class IpAddressInUse(Conflict):
-    """The address is another port's."""
-
-    def __init__(self, address: str, network_id: str) -> None:
-        super().__init__(f"Unable to complete operation for network {network_id}. The IP address {address} is in use.")
-
-
 class IpAddressAlreadyAllocated(Conflict):
     """The address is another port's, as subnets say it."""
 
@@ -145,10 +138,6 @@ class MacAddressInUse(Conflict):
 
 class IpAddressGenerationFailure(Conflict):
     """No address is free."""
-
-
-class IpAddressAllocationNotFound(Invalid):
-    """The port does not have that address."""
 
 
 class InvalidIpForNetwork(Invalid):
@@ -165,10 +154,6 @@ class GatewayConflictWithAllocationPools(Conflict):
 
 class GatewayIpInUse(Conflict):
     """A router has the gateway's address."""
-
-
-class GatewayIpInvalid(Invalid):
-    """The gateway cannot be reached."""
 
 
 class OutOfBoundsAllocationPool(Invalid):
@@ -283,7 +268,7 @@ class PortHasPortForwarding(Conflict):
     """Port forwardings lead to the port."""
 
 
-class PortForwardingConflict(Conflict):
+class PortForwardingConflict(Invalid):
     """Two port forwardings would clash."""
 
 
@@ -293,64 +278,6 @@ class ExternalNetworkInUse(Conflict):
 
 class InvalidSharedSetting(Conflict):
     """Others use what would no longer be shared."""
-
-
-class SecurityGroupInUse(Conflict):
-    """Ports, or rules of others, use the group."""
-
-
-class SecurityGroupCannotRemoveDefault(Conflict):
-    """A project keeps its default group."""
-
-
-class SecurityGroupCannotUpdateDefault(Conflict):
-    """The default group keeps its name."""
-
-
-class SecurityGroupDefaultAlreadyExists(Conflict):
-    """A project has one default group, and only it is called so."""
-
-    message = "Default security group already exists."
-
-
-class SecurityGroupRuleExists(Conflict):
-    """The group has that rule."""
-
-
-class DefaultSecurityGroupRuleExists(Conflict):
-    """The template has that rule."""
-
-
-class SecurityGroupRuleInvalidProtocol(Invalid):
-    """No such protocol."""
-
-
-class SecurityGroupRulesNotSingleGroup(Invalid):
-    """Rules made together belong to one group."""
-
-
-class SecurityGroupRuleParameterConflict(Invalid):
-    """A rule whose parts contradict each other."""
-
-
-class SecurityGroupInvalidPortRange(Invalid):
-    """A range of ports that cannot be."""
-
-
-class SecurityGroupMultipleRemoteEntites(Invalid):
-    """A rule has one remote side."""
-
-
-class AddressGroupInUse(Conflict):
-    """Rules refer to the address group."""
-
-
-class AddressesAlreadyExist(Invalid):
-    """The address group has them."""
-
-
-class AddressesNotFound(NotFound):
-    """The address group does not have them."""
 
 
 class AddressPairAndPortSecurityRequired(Conflict):
@@ -369,10 +296,6 @@ class DuplicateAddressPairInRequest(Invalid):
     """The same pair twice."""
 
 
-class DeviceIDNotOwnedByTenant(Conflict):
-    """The device belongs to someone else."""
-
-
 class RbacPolicyInUse(Conflict):
     """Someone uses what they would no longer be shared."""
 
@@ -381,16 +304,8 @@ class DuplicateRbacPolicy(Conflict):
     """The same is said already."""
 
 
-class QuotaMissingTenant(Invalid):
-    """A quota of nobody."""
-
-
 class RevisionNumberConstraintFailed(PreconditionFailed):
     """It was changed since the caller looked."""
-
-
-class AgentDown(Conflict):
-    """The agent gives no sign of life."""
 
 
 class AgentIsAlive(Conflict):
@@ -437,8 +352,8 @@ class ParentPortInUse(Conflict):
     """The port cannot be a parent."""
 
 
-class SubPortBindingFailed(Conflict):
-    """The port cannot be carried."""
+class TrunkDisabled(Conflict):
+    """The trunk is switched off."""
 
 
 class DuplicateSubPort(Conflict):
@@ -447,7 +362,3 @@ class DuplicateSubPort(Conflict):
 
 class SubPortNotFound(NotFound):
     """The trunk does not carry that port."""
-
-
-class HostNotReachable(Unavailable):
-    """No network host is alive."""

@@ -71,7 +71,8 @@ _NETWORKS = (
 _SUBNETS = (
     _verbs("subnet", write=f"{ADMIN_OR_MEMBER} or ({NET_MEMBER})", read=f"{SERVICE_TOO_READER} or ({NET_READER}) or {SHARED} or rule:external")
     | {"create_subnet": f"({ADMIN}) or ({NET_MEMBER})"}
-    | _each(_WRITE, "subnet", ("segment_id", "service_types"), ADMIN)
+    | _each(_WRITE, "subnet", ("segment_id",), ADMIN)
+    | _each(_WRITE, "subnet", ("service_types",), f"({ADMIN}) or ({NET_MEMBER})")
 )  # fmt: skip
 _PORTS = (
     {

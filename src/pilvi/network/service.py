@@ -6,9 +6,23 @@ from pilvi.kernel.service import Service
 from pilvi.kernel.workflows import Periodic
 from pilvi.network import bootstrap
 from pilvi.network.api import (
-    address_groups, agents, floating_ips, networks, ports, quotas, routers, security_groups, sharing, subnet_pools, subnets, tags, topology, trunks,
+    address_groups,
+    agents,
+    floating_ips,
+    networks,
+    ports,
+    quotas,
+    routers,
+    security_groups,
+    sharing,
+    subnet_pools,
+    subnets,
+    tags,
+    topology,
+    trunks,
     versions,
 )  # fmt: skip
+from pilvi.network.checks import CHECKS
 from pilvi.network.dialect import DIALECT
 from pilvi.network.policy import RULES
 from pilvi.network.roles import serve_conductor, serve_network
@@ -40,4 +54,5 @@ SERVICE = Service(
     periodic=[Periodic("network-heal", 30.0, bootstrap.heal)],
     roles={"conductor": serve_conductor, "network": serve_network},
     bootstrap=bootstrap.bootstrap,
+    checks=CHECKS,
 )

@@ -66,7 +66,7 @@ class TypeView(View):
     description: str | None
     extra_specs: dict[str, str] | Given = UNSET
     qos_specs_id: str | Given | None = UNSET
-    access: bool = wire("os-volume-type-access:is_public")
+    access: bool | Given = wire("os-volume-type-access:is_public", default=UNSET)
 
 
 def _view(ctx: Context, kind: VolumeType, *, full: bool = True) -> TypeView:
@@ -138,7 +138,9 @@ def update(ctx: Context, type_id: str, volume_type: ChangeType) -> TypeView:
     if not values:
         raise Invalid("Specify volume type name, description, is_public or a combination thereof.")
     ctx.db.change(kind, updated_at=clock.now(), **values)
-    return _view(ctx, kind, full=False)
+    told = _view(ctx, kind, full=False)
+    told.access = UNSET
+    return told
 
 
 @types.delete("/{type_id}", rule=DELETE, answers=202)

@@ -15,7 +15,7 @@ from pilvi.block_storage.tables.volumes import Volume
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.db.pages import Page
-from pilvi.kernel.errors import Invalid
+from pilvi.kernel.errors import Invalid, NotFound
 from pilvi.kernel.http import UNSET, Body, Given, Listing, Query, Request, Resource, since, wire
 
 volumes = Resource("/v3/volumes")
@@ -130,6 +130,8 @@ def create_strictly(ctx: Context, volume: CreateVolumeStrict, request: Request) 
 
 @volumes.get("", rule=INDEX, out="volumes")
 def index(ctx: Context, query: ListQuery, request: Request) -> Listing:
+    if request.path.endswith("/"):  # a volume whose id is empty
+        raise NotFound(kind="Volume", ref="")
     rows, extra = _rows(ctx, query, request)
     return listing(rows, [brief(ctx, one) for one in rows], extra)
 
@@ -189,6 +191,13 @@ def update(ctx: Context, volume_id: str, volume: ChangeVolume) -> VolumeView:
         raise Invalid("Must specify at least one of the following options: name, description, metadata.")
     ctx.db.change(row, updated_at=clock.now(), **values)
     return views(ctx, [row], extended=False)[0]
+
+
+@volumes.put("", rule=UPDATE, write=None)
+@volumes.delete("", rule=DELETE, write=None)
+def nameless(ctx: Context) -> None:
+    """Of a volume whose id is empty."""
+    raise NotFound(kind="Volume", ref="")
 
 
 @volumes.delete("/{volume_id}", rule=DELETE, answers=202)

@@ -46,6 +46,9 @@ class Record(msgspec.Struct, kw_only=True):
     size: int
     name: str | None = None
     description: str | None = None
+    bootable: bool = False
+    volume_metadata: dict[str, str] = {}
+    image_metadata: dict[str, str] | None = None
     data_timestamp: float = 0.0
 
 
@@ -81,6 +84,7 @@ def create(ctx: Context, new: NewBackup) -> Backup:
             name=new.name,
             description=new.description, size=volume.size, host=volume.host.partition("#")[0], container=new.container,
             availability_zone=new.availability_zone or volume.availability_zone, metadata=new.metadata, data_timestamp=taken_at, created_at=now,
+            bootable=volume.bootable, volume_metadata=volume.metadata, image_metadata=volume.image_metadata,
         )
     )  # fmt: skip
     if not new.snapshot_id:
@@ -109,7 +113,10 @@ def restore(ctx: Context, backup: Backup, volume_id: str | None, name: str | Non
         if ctx.db.count(Snapshot, Snapshot.c.volume_id == volume.id):
             raise Invalid(f"Volume {volume.id} has snapshots; restore the backup to another volume, or delete them first.")
     now = clock.now()
-    ctx.db.change(volume, previous_status=volume.status, status="restoring-backup", restored_from=backup.id, updated_at=now)
+    ctx.db.change(
+        volume, previous_status=volume.status, status="restoring-backup", restored_from=backup.id, bootable=backup.bootable,
+        metadata=volume.metadata | backup.volume_metadata, image_metadata=backup.image_metadata, updated_at=now,
+    )  # fmt: skip
     ctx.db.change(backup, status="restoring", updated_at=now)
     ctx.start(RestoreBackup(volume_id=volume.id, backup_id=backup.id))
     return volume
@@ -130,7 +137,8 @@ def export_record(backup: Backup) -> dict[str, str]:
     record = Record(
         id=backup.id, copy_id=backup.copy_id, project_id=backup.project_id, volume_id=backup.volume_id, host=backup.host, size=backup.size,
         name=backup.name,
-        description=backup.description, data_timestamp=backup.data_timestamp,
+        description=backup.description, data_timestamp=backup.data_timestamp, bootable=backup.bootable,
+        volume_metadata=backup.volume_metadata, image_metadata=backup.image_metadata,
     )  # fmt: skip
     return {"backup_service": SERVICE, "backup_url": base64.b64encode(msgspec.json.encode(record)).decode()}
 
@@ -160,6 +168,7 @@ def import_record(program: Program, ctx_of: Context, record: Record) -> Backup:
                 id=record.id, copy_id=record.copy_id, project_id=ctx_of.project_id, user_id=ctx_of.user_id, volume_id=record.volume_id,
                 name=record.name,
                 description=record.description, size=record.size, status="available", host=record.host,
-                data_timestamp=record.data_timestamp, created_at=clock.now(),
+                data_timestamp=record.data_timestamp, created_at=clock.now(), bootable=record.bootable,
+                volume_metadata=record.volume_metadata, image_metadata=record.image_metadata,
             )
         )  # fmt: skip

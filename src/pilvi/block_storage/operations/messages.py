@@ -6,6 +6,7 @@ from pilvi.block_storage.tables.volumes import Message
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.ids import new_id
+from pilvi.kernel.program import Program
 
 # what was done -> cinder's number of the action
 ACTIONS = {
@@ -36,6 +37,7 @@ def tell(ctx: Context, action: str, kind: str, ref: str, project_id: str, text: 
     )  # fmt: skip
 
 
-def sweep(ctx: Context) -> None:
+def sweep(program: Program) -> None:
     """Forget the messages whose time is over."""
-    ctx.db.delete(Message, Message.c.expires_at < clock.now())
+    with program.db.transaction() as tx:
+        tx.delete(Message, Message.c.expires_at < clock.now())

@@ -103,7 +103,7 @@ def _source(ctx: Context, new: NewVolume) -> _Source:
         backup = ctx.see(ctx.db.get(Backup, new.backup_id), "Backup", new.backup_id, rule="backup:get")
         if backup.status != "available":
             raise wrong_state("used for a volume", "Backup", backup.id, backup.status, "available")
-        return _Source(size=backup.size)
+        return _Source(size=backup.size, bootable=backup.bootable, image_metadata=backup.image_metadata)
     if new.image_id:
         return _from_image(ctx, new.image_id)
     return _Source()

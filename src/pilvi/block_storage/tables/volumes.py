@@ -114,6 +114,9 @@ class Backup(Row, table="block_storage_backups", indexes=[("project_id", "create
     availability_zone: str | None = None
     container: str | None = None
     metadata: dict[str, str] = {}
+    bootable: bool = False  # what the volume was, for volumes that are made from the backup
+    volume_metadata: dict[str, str] = {}
+    image_metadata: dict[str, str] | None = None
     data_timestamp: float
     created_at: float
     updated_at: float | None = None

@@ -215,7 +215,7 @@ def specs(ctx: Context, flavor_id: str) -> dict[str, str]:
 @flavors.post("/{flavor_id}/os-extra_specs", rule=ADD_SPECS, out="extra_specs")
 def add_specs(ctx: Context, flavor_id: str, extra_specs: dict[str, str | int | float]) -> dict[str, str]:
     """Add or overwrite extra specs."""
-    return operations.set_specs(ctx, flavor_id, {key: str(value) for key, value in extra_specs.items()})
+    return _set_specs(ctx, flavor_id, extra_specs)
 
 
 @flavors.get("/{flavor_id}/os-extra_specs/{key}", rule=SPEC)
@@ -229,7 +229,12 @@ def change_spec(ctx: Context, flavor_id: str, key: str, body: dict[str, str | in
     """Change one extra spec; the body names the same key as the path."""
     if list(body) != [key]:
         raise Invalid("Invalid input for field extra_specs: the body must hold exactly the key of the path.", field="extra_specs")
-    return operations.set_specs(ctx, flavor_id, {key: str(body[key])})
+    return _set_specs(ctx, flavor_id, body)
+
+
+def _set_specs(ctx: Context, flavor_id: str, specs: dict[str, str | int | float]) -> dict[str, str]:
+    assert ctx.version is not None
+    return operations.set_specs(ctx, flavor_id, {key: str(value) for key, value in specs.items()}, known=ctx.version >= Version(2, 86))
 
 
 @flavors.delete("/{flavor_id}/os-extra_specs/{key}", rule=REMOVE_SPEC)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from pilvi.compute.tables.servers import Device, FlavorCopy
 from pilvi.kernel.errors import Invalid
 from pilvi.kernel.http.shape import UNSET
@@ -60,6 +62,19 @@ def from_v1(entry: object) -> Device:
         boot_index=0 if name.endswith("vda") or name == "" else None, size=_whole(said.get("volume_size"), "volume_size"),
         volume_id=volume, snapshot_id="" if volume else snapshot, bus="", delete_on_termination=_flag(said.get("delete_on_termination"), False),
     )  # fmt: skip
+
+
+def from_image(properties: dict[str, str], given: list[Device]) -> list[Device]:
+    """The disks that an image of a server on volumes names; those of the request go before them."""
+    if properties.get("bdm_v2", "").lower() != "true" or any(one.boot_index == 0 for one in given):
+        return []
+    try:
+        entries = msgspec.json.decode(properties.get("block_device_mapping", "[]"), type=list[dict[str, object]])
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        raise invalid("the image's own mapping is not valid JSON.") from None
+    found = [from_v2(entry) for entry in entries]
+    taken = {one.device for one in given if one.device}
+    return [one for one in found if one.boot_index == 0 or one.device not in taken]
 
 
 def complete(devices: list[Device], image_id: str, flavor: FlavorCopy, *, bus: str = "virtio", root: str = "") -> list[Device]:
@@ -144,6 +159,8 @@ def _local(source: str, boot_index: int | None, size: int, *, image_id: str = ""
 
 def _given(entry: object) -> dict[str, object]:
     """The entry's fields that were sent, by their names on the wire."""
+    if isinstance(entry, dict):
+        return entry
     fields = getattr(entry, "__struct_fields__", ())
     return {name: getattr(entry, name) for name in fields if getattr(entry, name) is not UNSET}  # type: ignore[return-value]
 

@@ -72,6 +72,11 @@ def _disks(ctx: Context, wanted: CreateServer, flavor: Any) -> tuple[ImageCopy, 
     given = [block_devices.from_v2(one) for one in wanted.bdm_v2] if wanted.bdm_v2 else [block_devices.from_v1(one) for one in wanted.bdm]
     boots = next((one for one in given if one.boot_index == 0), None)
     on_volume = boots is not None and boots.destination == "volume"
+    if wanted.image and boots is None:
+        named = block_devices.from_image(create_checks.image_properties(ctx, wanted.image), given)
+        given += named
+        boots = next((one for one in named if one.boot_index == 0), None)
+        on_volume = boots is not None
     if not wanted.image and boots is None:
         raise Invalid("Missing imageRef attribute", field="imageRef")
     image = create_checks.image(ctx, wanted.image or (boots.image_id if boots else ""), flavor, on_volume=on_volume)

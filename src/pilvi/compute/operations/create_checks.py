@@ -104,6 +104,14 @@ def image(ctx: Context, ref: str, flavor: FlavorCopy, *, on_volume: bool = False
     )  # fmt: skip
 
 
+def image_properties(ctx: Context, ref: str) -> dict[str, str]:
+    """The properties of an image; none when it is not there: `image` refuses it."""
+    try:
+        return images.get(ctx, ref.rstrip("/").rsplit("/", 1)[-1]).properties
+    except (NotFound, Forbidden):
+        return {}
+
+
 def volume_image(ctx: Context, boots: Device, image: ImageCopy) -> ImageCopy:
     """What the volume that a server boots from says of its image."""
     if boots.source != "volume":

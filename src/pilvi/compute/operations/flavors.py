@@ -6,6 +6,7 @@ import re
 
 import sqlalchemy as sa
 
+from pilvi.compute.logic import known_specs
 from pilvi.compute.tables.births import Birth
 from pilvi.compute.tables.flavors import Flavor, FlavorAccess
 from pilvi.kernel import clock
@@ -116,14 +117,17 @@ def bootstrap(program: Program) -> None:
 # -- extra specs -----------------------------------------------------------------------------------
 
 
-def set_specs(ctx: Context, ref: str, specs: dict[str, str]) -> dict[str, str]:
-    """Add or overwrite extra specs; answers those that were sent."""
+def set_specs(ctx: Context, ref: str, specs: dict[str, str], *, known: bool) -> dict[str, str]:
+    """Add or overwrite extra specs; answers those that were sent.  `known`: hold known namespaces to what they have."""
     flavor = get(ctx, ref)
     for key, value in specs.items():
         if not _KEY.match(key):
-            raise Invalid(f"Invalid input for field extra_specs: the key '{key[:100]}' may hold letters, digits, spaces, and . _ : -", field="extra_specs")
+            sentence = f"Invalid input for field extra_specs: the key '{key[:100]}' may hold letters, digits, spaces, and . _ : -"
+            raise Invalid(sentence, field="extra_specs")
         if len(value) > 255:
             raise Invalid(f"Invalid input for field extra_specs.{key}: it is longer than 255 characters.", field=f"extra_specs.{key}")
+        if known:
+            known_specs.check(key, value)
     ctx.db.change(flavor, extra_specs={**flavor.extra_specs, **specs}, updated_at=clock.now())
     return specs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilvi.compute.agent import TOPIC, ComputeAgent
 from pilvi.kernel import agent, log
 from pilvi.kernel.context import Context
+from pilvi.kernel.errors import HostError
 from pilvi.kernel.workflows import Wait, Workflow, effect
 
 
@@ -23,8 +24,11 @@ class CacheImage(Workflow):
     def fetch(self, ctx: Context) -> None:
         """Fetch the image."""
         stub = agent.remote(ctx.program.bus, ComputeAgent, TOPIC, host=self.host)
-        if stub.cache_image(self.image_id, self.checksum).state == "working":
+        progress = stub.cache_image(self.image_id, self.checksum)
+        if progress.state == "working":
             raise Wait(1)
+        if progress.state == "failed":
+            raise HostError(progress.why, elsewhere=progress.elsewhere)
 
     def failed(self, ctx: Context, why: str) -> None:
         log.warning("an image could not be cached", image=self.image_id, host=self.host, why=why)

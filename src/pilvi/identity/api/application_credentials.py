@@ -110,7 +110,8 @@ def create(ctx: Context, user_id: str, application_credential: CreateApplication
         row = ApplicationCredential(
             id=new_hex(), user_id=user_id, project_id=ctx.project_id, name=wanted.name, description=wanted.description, secret_hash=hashed,
             expires_at=expires_at, unrestricted=bool(wanted.unrestricted), roles=_roles(ctx, tx, wanted.roles),
-            access_rules=None if wanted.access_rules is None else _rules(tx, user_id, wanted.access_rules), created_at=clock.now(),
+            # clients send an empty list when they mean no narrowing
+            access_rules=_rules(tx, user_id, wanted.access_rules) if wanted.access_rules else None, created_at=clock.now(),
         )  # fmt: skip
         return application_view(ctx, tx, tx.insert(row))
 

@@ -89,7 +89,7 @@ def held_on_project(tx: Transaction, user_id: str, project: Project) -> set[str]
     targets = [project.id, *above, *([project.domain_id] if project.domain_id else [])]
     wanted = {direct, domain, *inherited}
     rows = tx.execute(_held, {"actors": actors, "targets": targets})
-    return {row[0] for row in rows if (row[1], row[2], bool(row[3])) in wanted}
+    return {row.role_id for row in rows if (row.target_kind, row.target_id, bool(row.inherited)) in wanted}
 
 
 def held_on(tx: Transaction, user_id: str, kind: str, target_id: str) -> set[str]:
@@ -97,7 +97,7 @@ def held_on(tx: Transaction, user_id: str, kind: str, target_id: str) -> set[str
     target_id = EVERYTHING if kind == SYSTEM else target_id
     actors = [user_id, *group_ids(tx, user_id)]
     rows = tx.execute(_held, {"actors": actors, "targets": [target_id]})
-    return {row[0] for row in rows if row[1] == kind and not row[3]}
+    return {row.role_id for row in rows if row.target_kind == kind and not row.inherited}
 
 
 def scopes_of(tx: Transaction, user_id: str) -> tuple[list[Project], list[Project], bool]:

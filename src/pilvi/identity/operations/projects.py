@@ -11,6 +11,7 @@ from pilvi.identity.operations.revocations import revoke
 from pilvi.identity.tables import Assignment, Group, GroupMember, Limit, Project, Role, RoleImplication, Trust, User
 from pilvi.identity.tables.catalog import ProjectEndpoint, ProjectEndpointGroup
 from pilvi.identity.tables.credentials import ApplicationCredential, Credential
+from pilvi.identity.tables.kept import DomainConfig
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.db import Transaction
@@ -69,6 +70,7 @@ def remove_domain(ctx: Context, domain: Project) -> None:
         tx.remove(group)
     for role in tx.all(Role, Role.c.domain_id == domain.id):
         forget_role(tx, role)
+    tx.delete(DomainConfig, DomainConfig.c.domain_id == domain.id)
     _forget(ctx, domain)
     ctx.publish(DomainDeleted(domain_id=domain.id))
 

@@ -55,7 +55,9 @@ def revoke(tx: Transaction, **marks: str) -> None:
     for field, value in marks.items():
         where = [Revocation.c[name] == (value if name == field else "") for name in _FIELDS]
         if not tx.update(Revocation, *where, issued_before=now, revoked_at=now):
-            tx.insert(Revocation(issued_before=now, revoked_at=now, **{field: value}))
+            row = Revocation(issued_before=now, revoked_at=now)
+            setattr(row, field, value)
+            tx.insert(row)
 
 
 def purge(tx: Transaction, lifetime: float) -> None:

@@ -17,7 +17,7 @@ class PolicyText(Row, table="identity_policies"):
 
 
 class DomainConfig(Row, table="identity_domain_configs"):
-    """Settings kept for a domain: group -> option -> value.  Secrets are encrypted."""
+    """Settings kept for a domain: group -> option -> value."""
 
     domain_id: Key
     config: dict[str, dict[str, Any]] = {}

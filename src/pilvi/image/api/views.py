@@ -36,6 +36,8 @@ def image_view(image: Image, store: str = "") -> dict[str, Any]:
         "file": f"{at}/file",
         "schema": "/v2/schemas/image",
     }
+    if image.store is not None:
+        told["stores"] = image.store
     if image.importing or image.failed_import:
         told["os_glance_importing_to_stores"] = store if image.importing else ""
         told["os_glance_failed_import"] = store if image.failed_import else ""

@@ -88,6 +88,8 @@ def applied(changes: list[Step], properties: Mapping[str, str]) -> tuple[dict[st
         name = step.path[0]
         if name == "locations":
             raise Forbidden("Locations of image data are not for callers to set in this cloud; upload or import the data.")
+        if name == "stores" and step.op == "remove":
+            continue  # openstacksdk takes it for a property, and removes those that it is not told to keep
         require_free(name)
         if name in CHANGEABLE:
             if step.op == "remove":

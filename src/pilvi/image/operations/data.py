@@ -22,7 +22,7 @@ from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.db import Transaction
 from pilvi.kernel.errors import Conflict, Gone, Invalid
-from pilvi.kernel.ids import new_hex
+from pilvi.kernel.ids import is_uuid, new_hex
 from pilvi.kernel.program import Program
 
 BEAT = 10.0  # seconds between a writer's signs of life
@@ -82,7 +82,7 @@ class Turn:
         self.request_id = ctx.request_id
         self.image = image
         self.before = image.status
-        self.name = f"{ctx.program.host}:{os.getpid()}:{new_hex()}"
+        self.name = f"{ctx.program.host}:{os.getpid()}:{_born(os.getpid())}:{new_hex()}"
         self._beat = clock.now()
 
     def begin(self, tx: Transaction, status: str) -> None:
@@ -278,13 +278,21 @@ def heal(program: Program) -> None:
 def _is_dead(program: Program, image: Image) -> bool:
     if clock.now() - (image.written_at or 0.0) > ABANDONED:
         return True
-    host, _, rest = image.writer.partition(":")
-    pid = rest.partition(":")[0]
-    if host != program.host or not pid.isdigit():
+    host, pid, born, _ = image.writer.rsplit(":", 3)
+    if host != program.host:
         return False
-    if int(pid) == os.getpid():
+    if (int(pid), born) == (os.getpid(), _born(os.getpid())):
         return image.writer not in program.parts.setdefault("image.turns", set())
-    return not Path(f"/proc/{pid}").exists()
+    return _born(int(pid)) != born
+
+
+def _born(pid: int) -> str:
+    """When a process of this host began, in the kernel's ticks, by which it is told from a later one of its number; "" when it is dead."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
 
 
 def sweep(program: Program) -> None:
@@ -292,10 +300,10 @@ def sweep(program: Program) -> None:
     with program.db.transaction(write=False) as tx:
         known = {row[0]: row[1] for row in tx.rows(_KNOWN)}
     for image_id in store(program).observe():
-        if image_id not in known:
+        if image_id not in known and is_uuid(image_id):
             remove_unless_known(program, image_id)
     for image_id in staging(program).observe():
-        if known.get(image_id) not in ("saving", "uploading", "importing"):
+        if is_uuid(image_id) and known.get(image_id) not in ("saving", "uploading", "importing"):
             _unstage(program, image_id)
 
 

@@ -194,12 +194,3 @@ def _require_sane(ctx: Context, values: Mapping[str, Any]) -> None:
         count = len(values.get(name) or ())
         if 0 <= most < count:
             raise QuotaExceeded(f"An image may have at most {most} {name}, not {count}.")
-    _require_pair(values)
-
-
-def _require_pair(values: Mapping[str, Any]) -> None:
-    """Amazon's formats come in pairs."""
-    disk, container = values.get("disk_format"), values.get("container_format")
-    amazon = ("ami", "ari", "aki")
-    if disk and container and (disk in amazon or container in amazon) and disk != container:
-        raise Invalid(f"The disk format {disk} and the container format {container} do not go together; both must be the same.", field="disk_format")

@@ -45,16 +45,16 @@ COLLECTION = Collection(
 
 
 @COLLECTION.put("add_addresses", "add_addresses_to_address_group")
-def add_addresses(ctx: Context, ref: str, address_group: Addresses) -> Answer:
+def add_addresses(ctx: Context, ref: str, body: Addresses) -> Answer:
     """Add addresses."""
     row = COLLECTION.find(ctx, ref, "add_addresses_to_address_group")
-    address_groups.add(ctx, row, address_group.addresses)
+    address_groups.add(ctx, row, body.addresses)
     return answer({"address_group": COLLECTION.told(ctx, [row])[0]})
 
 
 @COLLECTION.put("remove_addresses", "remove_addresses_from_address_group")
-def remove_addresses(ctx: Context, ref: str, address_group: Addresses) -> Answer:
+def remove_addresses(ctx: Context, ref: str, body: Addresses) -> Answer:
     """Remove addresses."""
     row = COLLECTION.find(ctx, ref, "remove_addresses_from_address_group")
-    address_groups.remove(ctx, row, address_group.addresses)
+    address_groups.remove(ctx, row, body.addresses)
     return answer({"address_group": COLLECTION.told(ctx, [row])[0]})

@@ -63,7 +63,7 @@ class Collection(Generic[R]):
         columns: Mapping[str, str] | None = None,
         hidden: Iterable[str] = (),
         filters: Mapping[str, listing.Filter] | None = None,
-        prepare: tuple[Callable[[Context], bool], Callable[[Context], object]] | None = None,
+        prepare: tuple[Callable[[Context, Request], bool], Callable[[Context, Request], object]] | None = None,
         key: str = "id",
         bulk: bool = True,
         together: Callable[[Context, list[Any]], None] | None = None,
@@ -75,7 +75,7 @@ class Collection(Generic[R]):
         self.target = target or (lambda ctx, row: Target(row.project_id))  # type: ignore[attr-defined]
         self.wish = wish or (lambda ctx, data, project_id: Target(project_id))
         self.retarget = retarget or (lambda target, data: target)
-        self.columns = {name: name for name in kind.c.keys() if name not in set(hidden)} | dict(columns or {})
+        self.columns = {name: name for name in kind.t.columns.keys() if name not in set(hidden)} | dict(columns or {})
         if "project_id" in self.columns:
             self.columns["tenant_id"] = "project_id"
         self.filters = {name: listing.column_filter(kind.c[column], name) for name, column in self.columns.items()} | dict(filters or {})
@@ -143,8 +143,8 @@ class Collection(Generic[R]):
             with ctx.program.db.transaction(write=write) as tx:
                 inner = ctx.program.context(tx, ctx.caller, request_id=ctx.request_id)
                 if write:
-                    make(inner)
-                elif not is_there(inner):
+                    make(inner, request)
+                elif not is_there(inner, request):
                     continue
                 return self.index(inner, request)
         raise AssertionError("unreachable")
@@ -165,7 +165,7 @@ class Collection(Generic[R]):
             items = body[self.many]
             if not isinstance(items, list) or not items:
                 raise BadRequest(f"Resources required: '{self.many}' must be a list with at least one element.", field=self.many)
-            given = [self._decoded(ctx, item) for item in items]
+            given = [self._decoded(ctx, item[self.one] if isinstance(item, dict) and [*item] == [self.one] else item) for item in items]
             if self.together is not None:
                 self.together(ctx, [one for one, _ in given])
             rows = [self._made(ctx, *one) for one in given]
@@ -176,9 +176,9 @@ class Collection(Generic[R]):
         """Change what is given."""
         assert self.update_shape and self.change and self.updating is not None
         data = dict(as_object(envelope(body, self.one), self.one))
+        changes = given(decode_body(self.update_shape, data, request.version, at_path=self.one, lax=True))
         row = self.find(ctx, ref, f"update_{self.one}")
         expect_revision(row, request)
-        changes = given(decode_body(self.update_shape, data, request.version, at_path=self.one, lax=True))
         self.updating.check(ctx, data, self.retarget(self.target(ctx, row), data), row)
         self.change(ctx, row, changes)
         return answer({self.one: self.told(ctx, [row])[0]})
@@ -285,7 +285,7 @@ def expect_revision(row: Row, request: Request) -> None:
     wanted = request.headers.get("if-match", "")
     name, _, number = wanted.partition("=")
     if name.strip() == "revision_number" and hasattr(row, "revision_number"):
-        if not number.strip().isdecimal():
+        if not number.strip().lstrip("-").isdecimal():
             raise BadRequest("If-Match must be revision_number=N with a whole number N.", field="If-Match")
         if int(number) != row.revision_number:  # type: ignore[attr-defined]
             raise RevisionNumberConstraintFailed(f"Constrained to {number.strip()}, but current revision is {row.revision_number}")  # type: ignore[attr-defined]

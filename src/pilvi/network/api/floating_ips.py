@@ -55,7 +55,7 @@ def views(ctx: Context, rows: Sequence[FloatingIp]) -> list[dict[str, Any]]:
     for one in ctx.db.by(PortForwarding, PortForwarding.c.floatingip_id, [row.id for row in rows]):
         forwardings.setdefault(one.floatingip_id, []).append(
             {
-                "internal_port": one.internal_port, "external_port": one.external_port, "protocol": one.protocol,
+                "id": one.id, "internal_port_id": one.internal_port_id, "internal_port": one.internal_port, "external_port": one.external_port, "protocol": one.protocol,
                 "internal_ip_address": one.internal_ip_address,
             }
         )  # fmt: skip
@@ -162,7 +162,7 @@ def delete(ctx: Context, floatingip_id: str, ref: str) -> None:
 
 # -- pools ----------------------------------------------------------------------------------------
 
-pools = Resource("/v2.0/floatingip_pools", tag="floatingip_pools")
+pools = Resource("/v2.0/floatingip-pools", tag="floatingip_pools")
 
 
 @pools.get("", rule=rule("get_floatingip_pool"))

@@ -93,7 +93,7 @@ def update(ctx: Context, project_id: str, quota: dict[str, Any]) -> Answer:
     _may(ctx, "update_quota", project_id)
     limits = {}
     for name, value in quota.items():
-        if name in ("project_id", "tenant_id"):
+        if name in ("project_id", "tenant_id", "force", "check_limit"):
             continue
         if name not in records.DEFAULTS:
             raise BadRequest(f"Unrecognized attribute(s) '{name[:100]}'", field=name)
@@ -101,6 +101,10 @@ def update(ctx: Context, project_id: str, quota: dict[str, Any]) -> Answer:
             limits[name] = msgspec.convert(value, _LIMIT, strict=False)
         except msgspec.ValidationError as error:
             raise BadRequest(f"Invalid input for {name}. Reason: {error}.", field=name) from None
+    if str(quota.get("check_limit", "")).lower() == "true":
+        low = [name for name, limit in limits.items() if 0 <= limit < records.used(ctx.db, name, project_id)]
+        if low:
+            raise BadRequest(f"Invalid quota: the project uses more than the new limit of {', '.join(low)}.", field=low[0])
     held = records.quotas(ctx)
     held.set(ctx.db, project_id, limits)
     return answer({"quota": held.limits(ctx.db, project_id)})

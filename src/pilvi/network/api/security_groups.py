@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from msgspec import Meta
 
 from pilvi.kernel.context import Context
+from pilvi.kernel.http.request import Request
 from pilvi.kernel.http.shape import Body
 from pilvi.network.api import listing
 from pilvi.network.api.collection import Collection, standard
@@ -104,12 +105,19 @@ def defaults_told(ctx: Context, rows: Sequence[DefaultRule]) -> list[dict[str, A
     ]  # fmt: skip
 
 
-def _has_default(ctx: Context) -> bool:
-    return not ctx.project_id or ctx.db.one(SecurityGroup, SecurityGroup.c.default_of == ctx.project_id) is not None
+def _asked_of(ctx: Context, request: Request) -> str:
+    """The project whose groups are listed: an admin may name another than the own."""
+    named = [value for name, value in request.query if name in ("project_id", "tenant_id")] if ctx.is_admin else []
+    return named[0] if len(named) == 1 and 0 < len(named[0]) <= 64 else ctx.project_id
 
 
-def _make_default(ctx: Context) -> None:
-    default_groups.ensure(ctx, ctx.project_id)
+def _has_default(ctx: Context, request: Request) -> bool:
+    project_id = _asked_of(ctx, request)
+    return not project_id or ctx.db.one(SecurityGroup, SecurityGroup.c.default_of == project_id) is not None
+
+
+def _make_default(ctx: Context, request: Request) -> None:
+    default_groups.ensure(ctx, _asked_of(ctx, request))
 
 
 def _group_target(ctx: Context, row: SecurityGroup) -> Target:

@@ -41,7 +41,7 @@ def create(ctx: Context, body: Any, project_id: str) -> Share:
     row = ctx.db.get(kind, body.object_id)
     if row is None:
         raise RbacPolicyNotFound(body.object_id)
-    if not ctx.is_admin and (row.project_id != ctx.project_id or body.action == sharing.EXTERNAL):
+    if not ctx.is_admin and row.project_id != ctx.project_id:
         raise PolicyNotAuthorized("create_rbac_policy")
     sharing.claim(ctx, project_id)
     made = sharing.share(ctx.db, project_id, body.object_type, body.object_id, body.action, target)
@@ -54,8 +54,8 @@ def update(ctx: Context, row: Share, given: dict[str, Any]) -> None:
     """Share with someone else instead."""
     target = given.get("target_project") or given.get("target_tenant")
     if target and target != row.target_project:
-        sharing.unshare(ctx, row)
         made = sharing.share(ctx.db, row.project_id, row.object_type, row.object_id, row.action, target)
+        sharing.unshare(ctx, row)
         ctx.db.update(Share, Share.c.id == made.id, id=row.id)
         row.target_project = target
 

@@ -6,9 +6,14 @@ import ipaddress
 import secrets
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from pilvi.network.errors import (
-    GatewayConflictWithAllocationPools, InvalidAllocationPool, InvalidInput, OutOfBoundsAllocationPool, OverlappingAllocationPools,
+    GatewayConflictWithAllocationPools,
+    InvalidAllocationPool,
+    InvalidInput,
+    OutOfBoundsAllocationPool,
+    OverlappingAllocationPools,
 )  # fmt: skip
 from pilvi.network.tables import Pool
 
@@ -89,7 +94,7 @@ def check_pools(pools: Sequence[Pool], net: Range) -> list[Pool]:
             )
         spans.append((int(start), int(end)))
     spans.sort()
-    for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
+    for (_, end), (start, _) in pairwise(spans):
         if start <= end:
             raise OverlappingAllocationPools(f"Found overlapping allocation pools in the subnet {net}.")
     return [Pool(str(address(low, net.version)), str(address(high, net.version))) for low, high in spans]

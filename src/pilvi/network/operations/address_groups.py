@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pilvi.kernel.context import Context
-from pilvi.network.errors import AddressesAlreadyExist, AddressesNotFound, AddressGroupInUse, InvalidInput
+from pilvi.network.errors import InvalidInput
 from pilvi.network.logic import addresses as arithmetic
 from pilvi.network.operations import records, sharing, wiring
+from pilvi.network.security_errors import AddressesAlreadyExist, AddressesNotFound, AddressGroupInUse
 from pilvi.network.tables import AddressGroup, SecurityRule
 
 
@@ -42,7 +43,7 @@ def add(ctx: Context, row: AddressGroup, wanted: Sequence[str]) -> None:
 
 def remove(ctx: Context, row: AddressGroup, wanted: Sequence[str]) -> None:
     """Take ranges out.  Raises AddressesNotFound."""
-    ranges = _ranges(wanted)
+    ranges = _ranges([one if "/" in one else f"{one}/{128 if ':' in one else 32}" for one in wanted])
     absent = [one for one in ranges if one not in row.addresses]
     if absent:
         raise AddressesNotFound(f"Addresses {', '.join(absent)} not found in the address group {row.id}.")
@@ -58,9 +59,6 @@ def _write(ctx: Context, row: AddressGroup, ranges: list[str]) -> None:
 def _ranges(wanted: Sequence[str]) -> list[str]:
     found = []
     for text in wanted:
-        if "/" not in text:
-            address = arithmetic.parse_address(text, "addresses")
-            text = f"{address}/{128 if address.version == 6 else 32}"
         found.append(str(arithmetic.parse_cidr(text, "addresses")))
     if len(set(found)) < len(found):
         raise InvalidInput("Invalid input for addresses. Reason: an address is named twice.", field="addresses")

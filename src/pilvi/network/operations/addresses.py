@@ -13,7 +13,12 @@ from pilvi.kernel.context import Context
 from pilvi.kernel.db import Transaction
 from pilvi.kernel.errors import Conflict
 from pilvi.network.errors import (
-    InvalidInput, InvalidIpForNetwork, InvalidIpForSubnet, IpAddressAlreadyAllocated, IpAddressGenerationFailure, SubnetNotFound,
+    InvalidInput,
+    InvalidIpForNetwork,
+    InvalidIpForSubnet,
+    IpAddressAlreadyAllocated,
+    IpAddressGenerationFailure,
+    SubnetNotFound,
 )  # fmt: skip
 from pilvi.network.logic import addresses as arithmetic
 from pilvi.network.logic.words import FLOATING_IP, ROUTER_INTERFACE, ROUTER_OWNERS

@@ -7,8 +7,14 @@ from typing import Any
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.network.errors import (
-    InvalidDHCPAgent, InvalidL3Agent, NetworkHostedByDHCPAgent, NetworkNotFound, NetworkNotHostedByDhcpAgent, RouterHostedByL3Agent,
-    RouterNotFound, RouterNotHostedByL3Agent,
+    InvalidDHCPAgent,
+    InvalidL3Agent,
+    NetworkHostedByDHCPAgent,
+    NetworkNotFound,
+    NetworkNotHostedByDhcpAgent,
+    RouterHostedByL3Agent,
+    RouterNotFound,
+    RouterNotHostedByL3Agent,
 )  # fmt: skip
 from pilvi.network.logic.words import DHCP, ROUTER_OWNERS, agent_id, dhcp_device_id
 from pilvi.network.operations import dhcp, placing, ports, wiring

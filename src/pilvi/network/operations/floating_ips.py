@@ -8,7 +8,11 @@ from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.ids import new_id
 from pilvi.network.errors import (
-    BadRequest, ExternalGatewayForFloatingIPNotFound, ExternalIpAddressExhausted, FipInUseByPortForwarding, FloatingIPPortAlreadyAssociated,
+    BadRequest,
+    ExternalGatewayForFloatingIPNotFound,
+    ExternalIpAddressExhausted,
+    FipInUseByPortForwarding,
+    FloatingIPPortAlreadyAssociated,
     PortNotFound,
 )  # fmt: skip
 from pilvi.network.events import FloatingIpChanged
@@ -59,7 +63,9 @@ def _wish(ctx: Context, network_id: str, body: Any) -> dict[str, Any]:
 
 
 def update(ctx: Context, row: FloatingIp, given: dict[str, Any]) -> None:
-    """Lead to another port, to none, or describe otherwise."""
+    """Lead to another port, to none, or describe otherwise; to say nothing at all is to lead to none."""
+    if not given:
+        given["port_id"] = None
     fixed = given.pop("fixed_ip_address", None)
     if "port_id" in given:
         port_id = given.pop("port_id")
@@ -80,9 +86,10 @@ def update(ctx: Context, row: FloatingIp, given: dict[str, Any]) -> None:
 
 
 def delete(ctx: Context, row: FloatingIp) -> None:
-    """Give the address back."""
+    """Give the address back.  Raises FipInUseByPortForwarding."""
+    if ctx.db.count(PortForwarding, PortForwarding.c.floatingip_id == row.id):
+        raise FipInUseByPortForwarding(f"Floating IP {row.id} in use by Port Forwarding resources.")
     inner = ctx.db.get(Port, row.fixed_port_id) if row.fixed_port_id else None
-    ctx.db.delete(PortForwarding, PortForwarding.c.floatingip_id == row.id)
     outer = ctx.db.get(Port, row.floating_port_id)
     ctx.db.remove(row)
     if outer is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from pilvi.kernel import clock
@@ -11,8 +9,14 @@ from pilvi.kernel.context import Context
 from pilvi.kernel.errors import Conflict
 from pilvi.kernel.ids import new_id
 from pilvi.network.errors import (
-    BadRequest, PortInUse, PortNotFound, RouterInterfaceInUseByFloatingIP, RouterInterfaceInUseByRoute, RouterInterfaceNotFound,
-    RouterInterfaceNotFoundForSubnet, SubnetNotFound,
+    BadRequest,
+    PortInUse,
+    PortNotFound,
+    RouterInterfaceInUseByFloatingIP,
+    RouterInterfaceInUseByRoute,
+    RouterInterfaceNotFound,
+    RouterInterfaceNotFoundForSubnet,
+    SubnetNotFound,
 )  # fmt: skip
 from pilvi.network.logic import addresses as arithmetic
 from pilvi.network.logic.words import ROUTER_GATEWAY, ROUTER_INTERFACE

@@ -10,8 +10,16 @@ import sqlalchemy as sa
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import Conflict
 from pilvi.network.errors import (
-    DefaultExternalNetworkExists, ExternalNetworkInUse, FlatNetworkInUse, InvalidInput, InvalidInputForOperation, NetworkInUse,
-    NetworkNotFound, NoNetworkAvailable, TunnelIdInUse, VlanIdInUse,
+    DefaultExternalNetworkExists,
+    ExternalNetworkInUse,
+    FlatNetworkInUse,
+    InvalidInput,
+    InvalidInputForOperation,
+    NetworkInUse,
+    NetworkNotFound,
+    NoNetworkAvailable,
+    TunnelIdInUse,
+    VlanIdInUse,
 )  # fmt: skip
 from pilvi.network.logic.words import NETWORK_OWNED, ROUTER_GATEWAY
 from pilvi.network.operations import floating_ips, records, sharing, subnets, wiring
@@ -54,6 +62,8 @@ def update(ctx: Context, row: Network, given: dict[str, Any]) -> None:
             raise InvalidInput("Invalid input for operation: Plugin does not support updating provider attributes.", field=f"provider:{name}")
     if "mtu" in given:
         given["mtu"] = _mtu(ctx, row.network_type, given["mtu"])
+        for subnet in ctx.db.all(Subnet, Subnet.c.network_id == row.id):
+            subnets.check_mtu(given["mtu"], subnet)
     external = given.get("external", row.external)
     if external != row.external:
         _change_external(ctx, row, external)

@@ -49,8 +49,6 @@ def place_router(ctx: Context, router_id: str) -> list[str]:
         return []
     ports = ctx.db.all(Port, Port.c.device_id == router_id, Port.c.device_owner.in_(ROUTER_OWNERS))
     if not ports:
-        if router.host:
-            ctx.db.change(router, host="")
         return [router.host] if router.host else []
     before = router.host
     if not before or not may_stay(ctx, before, "l3"):

@@ -7,13 +7,22 @@ from typing import Any
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import Conflict
 from pilvi.network.errors import (
-    AddressPairAndPortSecurityRequired, AddressPairsExhausted, DuplicateAddressPairInRequest, InvalidInput, MacAddressInUse,
-    NetworkNotFound, PortInUse, PortSecurityPortHasSecurityGroup, SecurityGroupNotFound, ServicePortInUse,
+    AddressPairAndPortSecurityRequired,
+    AddressPairsExhausted,
+    DuplicateAddressPairInRequest,
+    InvalidInput,
+    MacAddressInUse,
+    NetworkNotFound,
+    PortInUse,
+    PortSecurityPortHasSecurityGroup,
+    SecurityGroupNotFound,
+    ServicePortInUse,
 )  # fmt: skip
 from pilvi.network.events import PortDeleted
 from pilvi.network.logic import addresses as arithmetic
 from pilvi.network.logic.words import COMPUTE, FLOATING_IP, NETWORK_OWNED, ROUTER_GATEWAY, ROUTER_INTERFACE
 from pilvi.network.operations import addresses, binding, default_groups, floating_links, records, wiring
+from pilvi.network.security_errors import SecurityGroupConflict
 from pilvi.network.tables import Allocation, Network, Pair, Port, PortGroup, SecurityGroup, SubPort, Trunk
 from pilvi.network.tables.ports import DhcpOption
 
@@ -64,7 +73,7 @@ def insert(ctx: Context, port: Port) -> Port:
 def update(ctx: Context, port: Port, given: dict[str, Any]) -> None:
     """Change a port; its host is told when it is bound."""
     new: dict[str, Any] = {}
-    if "mac_address" in given and (wanted := given.pop("mac_address")) and wanted.lower() != port.mac_address:
+    if "mac_address" in given and (wanted := given.pop("mac_address") or arithmetic.new_mac()).lower() != port.mac_address:
         if port.host_id and port.vif_type == binding.VIF_TYPE:
             raise PortInUse(f"Unable to complete operation on port {port.id}: its MAC address cannot be changed while it is bound.")
         new["mac_address"] = _free_mac(ctx, port.network_id, wanted)
@@ -180,6 +189,8 @@ def known_groups(ctx: Context, wanted: list[str], project_id: str) -> list[str]:
     from pilvi.network.operations import sharing
 
     ids = list(dict.fromkeys(wanted))
+    if len(ids) < len(wanted):
+        raise InvalidInput("Invalid input for security_groups. Reason: a group is named twice.", field="security_groups")
     found = {row.id: row for row in ctx.db.by(SecurityGroup, SecurityGroup.c.id, ids)}
     for ref in ids:
         group = found.get(ref)
@@ -189,6 +200,8 @@ def known_groups(ctx: Context, wanted: list[str], project_id: str) -> list[str]:
             continue
         if not sharing.is_shared(ctx.db, "security_group", ref, project_id):
             raise SecurityGroupNotFound(ref)
+    if len({group.stateful for group in found.values()}) > 1:
+        raise SecurityGroupConflict("Error: Stateful and stateless security groups cannot be used together on one port.")
     return ids
 
 

@@ -11,7 +11,18 @@ from pilvi.kernel.ids import new_id
 from pilvi.kernel.quota import Quotas
 from pilvi.network.errors import OverQuota
 from pilvi.network.tables import (
-    AddressGroup, FloatingIp, Network, Port, Record, Router, SecurityGroup, SecurityRule, Share, Subnet, SubnetPool, Trunk,
+    AddressGroup,
+    FloatingIp,
+    Network,
+    Port,
+    Record,
+    Router,
+    SecurityGroup,
+    SecurityRule,
+    Share,
+    Subnet,
+    SubnetPool,
+    Trunk,
 )  # fmt: skip
 
 R = TypeVar("R", bound=Record)

@@ -5,15 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from pilvi.kernel.context import Context
-from pilvi.network.errors import (
-    AddressGroupNotFound, InvalidInput, SecurityGroupCannotRemoveDefault, SecurityGroupCannotUpdateDefault,
-    SecurityGroupDefaultAlreadyExists, SecurityGroupInUse,
-    SecurityGroupInvalidPortRange, SecurityGroupMultipleRemoteEntites, SecurityGroupNotFound, SecurityGroupRuleExists,
-    SecurityGroupRuleParameterConflict, SecurityGroupRulesNotSingleGroup,
-)  # fmt: skip
+from pilvi.network.errors import AddressGroupNotFound, InvalidInput, SecurityGroupNotFound
 from pilvi.network.logic import addresses as arithmetic
 from pilvi.network.logic.protocols import ONLY_IPV6, PORTED, is_icmp, known_protocol, same_protocol
 from pilvi.network.operations import default_groups, records, sharing, wiring
+from pilvi.network.security_errors import (
+    SecurityGroupCannotRemoveDefault,
+    SecurityGroupCannotUpdateDefault,
+    SecurityGroupDefaultAlreadyExists,
+    SecurityGroupInUse,
+    SecurityGroupInvalidPortRange,
+    SecurityGroupMultipleRemoteEntites,
+    SecurityGroupRuleExists,
+    SecurityGroupRuleParameterConflict,
+    SecurityGroupRulesNotSingleGroup,
+)  # fmt: skip
 from pilvi.network.tables import AddressGroup, PortGroup, SecurityGroup, SecurityRule
 
 _ALIKE = ("direction", "ethertype", "port_range_min", "port_range_max", "normalized_cidr", "remote_group_id", "remote_address_group_id")

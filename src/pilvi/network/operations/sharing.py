@@ -14,7 +14,19 @@ from pilvi.kernel.ids import new_id
 from pilvi.network.errors import DuplicateRbacPolicy, InvalidSharedSetting, RbacPolicyInUse
 from pilvi.network.operations import records
 from pilvi.network.tables import (
-    AddressGroup, AddressScope, FloatingIp, Network, Owned, Port, PortGroup, Router, SecurityGroup, SecurityRule, Share, Subnet, SubnetPool,
+    AddressGroup,
+    AddressScope,
+    FloatingIp,
+    Network,
+    Owned,
+    Port,
+    PortGroup,
+    Router,
+    SecurityGroup,
+    SecurityRule,
+    Share,
+    Subnet,
+    SubnetPool,
 )  # fmt: skip
 from pilvi.network.tables.sharing import EVERYONE
 
@@ -97,6 +109,9 @@ def share_with_everyone(ctx: Context, row: Owned, object_type: str, wanted: bool
 
 def unshare(ctx: Context, policy: Share) -> None:
     """Take a policy back; RbacPolicyInUse when someone uses the object by it alone."""
+    network = ctx.db.get(Network, policy.object_id) if policy.action == EXTERNAL else None
+    if network is not None and network.is_default and policy.target_project == EVERYONE:
+        raise RbacPolicyInUse(f"The network {network.id} is the default external network, and so is everyone's.")
     others = ctx.db.all(
         Share, Share.c.object_id == policy.object_id, Share.c.object_type == policy.object_type, Share.c.action == policy.action,
         Share.c.id != policy.id,
@@ -113,6 +128,8 @@ def unshare(ctx: Context, policy: Share) -> None:
                 + ", ".join(sorted(lost))
             )
     ctx.db.remove(policy)
+    if network is not None and not any(row.action == EXTERNAL for row in others):
+        ctx.db.change(network, external=False)
 
 
 def _users(tx: Transaction, policy: Share) -> set[str]:

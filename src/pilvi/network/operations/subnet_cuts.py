@@ -17,7 +17,7 @@ from pilvi.network.tables import Network, Subnet, SubnetPool
 def range_for(ctx: Context, row: Subnet, body: Any, network: Network, project_id: str) -> arithmetic.Range:
     """The range of a new subnet; sets the row's pool and IP version when a pool gives it."""
     pool_id = body.subnetpool_id
-    if pool_id is None and body.cidr is None or body.use_default_subnetpool:
+    if (pool_id is None and body.cidr is None) or body.use_default_subnetpool:
         if body.use_default_subnetpool and pool_id:
             raise BadRequest("subnetpool_id and use_default_subnetpool cannot both be specified", field="subnetpool_id")
         if not body.use_default_subnetpool:

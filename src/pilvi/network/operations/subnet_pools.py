@@ -10,8 +10,14 @@ import sqlalchemy as sa
 
 from pilvi.kernel.context import Context
 from pilvi.network.errors import (
-    AddressScopeInUse, AddressScopeNotFound, AddressScopePrefixConflict, IllegalSubnetPoolAssociationToAddressScope,
-    IllegalSubnetPoolPrefixBounds, IllegalSubnetPoolPrefixUpdate, InvalidInput, SubnetPoolInUse,
+    AddressScopeInUse,
+    AddressScopeNotFound,
+    AddressScopePrefixConflict,
+    IllegalSubnetPoolAssociationToAddressScope,
+    IllegalSubnetPoolPrefixBounds,
+    IllegalSubnetPoolPrefixUpdate,
+    InvalidInput,
+    SubnetPoolInUse,
 )  # fmt: skip
 from pilvi.network.logic import addresses as arithmetic
 from pilvi.network.operations import records, sharing
@@ -51,10 +57,12 @@ def update(ctx: Context, row: SubnetPool, given: dict[str, Any]) -> None:
         changed.prefixes = given["prefixes"] = _compact(given["prefixes"])
         if any(arithmetic.cidr_range(one).version != row.ip_version for one in changed.prefixes):
             raise InvalidInput("Invalid input for operation: the prefixes are of another IP version.", field="prefixes")
+        _check_kept(row, changed)
         _check_cut(ctx, changed)
     _check_bounds(changed)
     if given.get("is_default") and not row.is_default:
         _only_default(ctx, changed)
+    _check_scope_owner(ctx, row, given)
     if changed.address_scope_id and ("address_scope_id" in given or "prefixes" in given):
         _check_scope(ctx, changed, shared=sharing.is_shared(ctx.db, "subnetpool", row.id, sharing.EVERYONE))
     records.change(ctx.db, row, **given)
@@ -87,7 +95,10 @@ def remove_prefixes(ctx: Context, row: SubnetPool, prefixes: Sequence[str]) -> N
         held = left
     if not held:
         raise IllegalSubnetPoolPrefixUpdate("Illegal update to prefixes: a subnet pool keeps at least one prefix.", field="prefixes")
-    update(ctx, row, {"prefixes": [str(one) for one in held]})
+    changed = SubnetPool(**row.values())
+    changed.prefixes = _compact([str(one) for one in held])
+    _check_cut(ctx, changed)
+    records.change(ctx.db, row, prefixes=changed.prefixes)
 
 
 def _compact(prefixes: Sequence[str]) -> list[str]:
@@ -108,6 +119,22 @@ def _check_bounds(row: SubnetPool) -> None:
     for low, high in (("min_prefixlen", "max_prefixlen"), ("min_prefixlen", "default_prefixlen"), ("default_prefixlen", "max_prefixlen")):
         if getattr(row, low) > getattr(row, high):
             raise IllegalSubnetPoolPrefixBounds(f"Illegal prefix bounds: {low}={getattr(row, low)}, {high}={getattr(row, high)}.", field=low)
+
+
+def _check_kept(row: SubnetPool, changed: SubnetPool) -> None:
+    """A change of the prefixes only adds; `remove_prefixes` takes away."""
+    new = [arithmetic.cidr_range(one) for one in changed.prefixes]
+    for text in row.prefixes:
+        net = arithmetic.cidr_range(text)
+        if not any(net.subnet_of(other) for other in new):  # type: ignore[arg-type]
+            raise IllegalSubnetPoolPrefixUpdate(f"Illegal update to prefixes: existing prefix {net} is not in {', '.join(changed.prefixes)}.", field="prefixes")
+
+
+def _check_scope_owner(ctx: Context, row: SubnetPool, given: dict[str, Any]) -> None:
+    """Who does not own a pool's scope does not change what the scope is made of."""
+    scope = ctx.db.get(AddressScope, row.address_scope_id) if row.address_scope_id and "prefixes" in given else None
+    if scope is not None and scope.project_id != ctx.project_id and not ctx.is_admin:
+        raise IllegalSubnetPoolAssociationToAddressScope(f"Illegal subnetpool update: address scope {scope.id} is not owned by the project.")
 
 
 def _check_cut(ctx: Context, row: SubnetPool) -> None:

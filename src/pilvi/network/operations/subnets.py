@@ -6,7 +6,7 @@ import ipaddress
 from typing import Any
 
 from pilvi.kernel.context import Context
-from pilvi.network.errors import BadRequest, GatewayIpInUse, InvalidInput, SubnetInUse
+from pilvi.network.errors import BadRequest, GatewayIpInUse, InvalidInput, NetworkMTUSubnetConflict, SubnetInUse
 from pilvi.network.logic import addresses as arithmetic
 from pilvi.network.logic.words import DHCP, FLOATING_IP, ROUTER_INTERFACE, ROUTER_OWNERS
 from pilvi.network.operations import addresses, records, subnet_cuts, wiring
@@ -26,6 +26,7 @@ def create(ctx: Context, body: Any, project_id: str) -> Subnet:
     )  # fmt: skip
     net = subnet_cuts.range_for(ctx, row, body, network, project_id)
     row.cidr = str(net)
+    check_mtu(network.mtu, row)
     _check_modes(row, net)
     _check_apart(ctx, row, net)
     row.gateway_ip = arithmetic.default_gateway(net) if body.gateway_ip == "" else body.gateway_ip
@@ -95,6 +96,13 @@ def forget(ctx: Context, row: Subnet) -> None:
 
 
 # -- parts -------------------------------------------------------------------------------------------
+
+
+def check_mtu(mtu: int, row: Subnet) -> None:
+    """Raise when the smallest packet of the subnet's IP version does not fit."""
+    least = 68 if row.ip_version == 4 else 1280
+    if mtu < least:
+        raise NetworkMTUSubnetConflict(f"Invalid network MTU {mtu} for subnet cidr {row.cidr}: IPv{row.ip_version} needs at least {least}.")
 
 
 def _check_modes(row: Subnet, net: arithmetic.Range) -> None:

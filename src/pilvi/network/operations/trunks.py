@@ -7,7 +7,7 @@ from typing import Any
 
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import Conflict
-from pilvi.network.errors import DuplicateSubPort, InvalidInput, ParentPortInUse, PortNotFound, SubPortNotFound, TrunkPortInUse
+from pilvi.network.errors import DuplicateSubPort, InvalidInput, ParentPortInUse, PortNotFound, SubPortNotFound, TrunkDisabled, TrunkPortInUse
 from pilvi.network.logic.words import TRUNK_SUBPORT
 from pilvi.network.operations import records, sharing
 from pilvi.network.tables import Port, SubPort, Trunk
@@ -16,6 +16,9 @@ from pilvi.network.tables import Port, SubPort, Trunk
 def create(ctx: Context, body: Any, project_id: str) -> Trunk:
     """A trunk on a port that is no other's."""
     records.claim(ctx, "trunk", project_id)
+    ids = [_segmentation(one) for one in body.sub_ports]
+    if len(set(ids)) < len(ids):
+        raise InvalidInput("Invalid input for operation: a segmentation_id is named twice.", field="sub_ports")
     parent = _port(ctx, body.port_id)
     if ctx.db.one(Trunk, Trunk.c.port_id == parent.id) is not None:
         raise TrunkPortInUse(f"Port {parent.id} is in use by another trunk.")
@@ -34,8 +37,14 @@ def update(ctx: Context, row: Trunk, given: dict[str, Any]) -> None:
 
 def delete(ctx: Context, row: Trunk) -> None:
     """Have the trunk gone; its ports stay."""
+    _check_enabled(row)
     remove(ctx, row, [one.port_id for one in carried(ctx, row)])
     ctx.db.remove(row)
+
+
+def _check_enabled(row: Trunk) -> None:
+    if not row.admin_state_up:
+        raise TrunkDisabled(f"Trunk {row.id} is currently disabled.")
 
 
 def carried(ctx: Context, row: Trunk) -> list[SubPort]:
@@ -45,13 +54,10 @@ def carried(ctx: Context, row: Trunk) -> list[SubPort]:
 
 def add(ctx: Context, row: Trunk, wanted: Sequence[dict[str, Any]]) -> None:
     """Carry more ports."""
+    _check_enabled(row)
     for one in wanted:
+        kind, number = _segmentation(one)
         port = _port(ctx, one["port_id"])
-        kind, number = one.get("segmentation_type", "vlan"), one.get("segmentation_id")
-        if kind != "vlan":
-            raise InvalidInput(f"Invalid input for operation: segmentation_type '{kind}' is not supported; vlan is.", field="segmentation_type")
-        if number is None or not 1 <= number <= 4094:
-            raise InvalidInput("Invalid input for operation: segmentation_id must be from 1 to 4094.", field="segmentation_id")
         if port.id == row.port_id or port.device_id or ctx.db.get(SubPort, port.id) or ctx.db.one(Trunk, Trunk.c.port_id == port.id):
             raise TrunkPortInUse(f"Port {port.id} is in use by another trunk.")
         try:
@@ -62,8 +68,19 @@ def add(ctx: Context, row: Trunk, wanted: Sequence[dict[str, Any]]) -> None:
     records.change(ctx.db, row)
 
 
+def _segmentation(one: dict[str, Any]) -> tuple[str, int]:
+    """Type and id of a port to be carried.  Raises InvalidInput."""
+    kind, number = one.get("segmentation_type"), one.get("segmentation_id")
+    if kind != "vlan":
+        raise InvalidInput(f"Invalid input for operation: segmentation_type '{kind}' is not supported; vlan is.", field="segmentation_type")
+    if number is None or not 1 <= number <= 4094:
+        raise InvalidInput("Invalid input for operation: segmentation_id must be from 1 to 4094.", field="segmentation_id")
+    return kind, number
+
+
 def remove(ctx: Context, row: Trunk, port_ids: Sequence[str]) -> None:
     """Carry ports no more.  Raises SubPortNotFound."""
+    _check_enabled(row)
     held = {one.port_id for one in carried(ctx, row)}
     for ref in port_ids:
         if ref not in held:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -14,6 +15,7 @@ from pilvi.placement.names import in_order
 from pilvi.placement.tables import Stock
 
 MOST = 2**31 - 1
+_COUNTABLE = 2**62
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +30,8 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def capacity(self) -> int:
-        """How much can be allocated in all."""
-        return int((self.total - self.reserved) * self.allocation_ratio)
+        """How much can be allocated in all, as far as the database can count."""
+        return int(min((self.total - self.reserved) * self.allocation_ratio, _COUNTABLE))
 
 
 def of(tx: Transaction, provider: str) -> dict[str, Stock]:
@@ -53,7 +55,7 @@ def put(tx: Transaction, provider: str, wanted: Mapping[str, Inventory], had: Ma
     """Add or change these inventories; answers whether anything was written."""
     now, wrote = clock.now(), False
     for name, one in wanted.items():
-        values = {field: getattr(one, field) for field in one.__struct_fields__} | {"capacity": one.capacity}
+        values: dict[str, Any] = {field: getattr(one, field) for field in one.__struct_fields__} | {"capacity": one.capacity}
         before = had.get(name)
         if before is None:
             tx.insert(Stock(provider=provider, resource_class=name, updated_at=now, **values))

@@ -22,6 +22,8 @@ class Power:
     def ensure(self, machine: Machine, wish: ET.Element) -> None:
         """Make it so.  Each step leaves something that the next call goes on from."""
         domain = self.link.find(machine.id)
+        # its sockets and log lie there, also when all its disks are volumes
+        self.link.places.machine(machine.id).mkdir(mode=0o711, parents=True, exist_ok=True)
         with self.link.asking(f"make the machine {machine.power}"):
             if domain is not None and self._must_stop(domain, machine, wish):
                 self.off(domain)
