@@ -156,6 +156,21 @@ def test_shelve_and_back_on_any_host(nova: Nova) -> None:
     nova.until(ref, "ACTIVE")
 
 
+def test_an_unshelving_that_fails_loses_nothing(nova: Nova) -> None:
+    ref = nova.boot(networks=[{"uuid": nova.network()}])
+    address = nova.show(ref)["addresses"]
+    nova.act(ref, "shelve")
+    nova.until(ref, "SHELVED_OFFLOADED")
+    nova.driver.faults.fail("ensure_machine", "no")
+    nova.act(ref, "unshelve")
+    nova.idle()
+    shown = nova.until(ref, "SHELVED_OFFLOADED")
+    assert (shown["addresses"], nova.machines, nova.claims()) == (address, {}, 0)
+    nova.driver.faults.heal()
+    nova.act(ref, "unshelve")
+    nova.until(ref, "ACTIVE")
+
+
 def test_moves_are_refused_where_there_is_one_host(nova: Nova) -> None:
     ref = nova.boot()
     told = nova.act(ref, "migrate", None, answers=400, person="admin")

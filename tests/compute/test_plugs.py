@@ -45,7 +45,8 @@ def test_a_volume_that_cannot_be_unplugged_stays(nova: Nova) -> None:
 
 
 def test_boot_from_a_new_volume(nova: Nova) -> None:
-    disk = {"boot_index": 0, "uuid": nova.image(), "source_type": "image", "destination_type": "volume", "volume_size": 1, "delete_on_termination": True}
+    image = nova.image()
+    disk = {"boot_index": 0, "uuid": image, "source_type": "image", "destination_type": "volume", "volume_size": 1, "delete_on_termination": True}
     ref = nova.boot(imageRef="", block_device_mapping_v2=[disk])
     shown = nova.show(ref)
     (attached,) = shown["os-extended-volumes:volumes_attached"]

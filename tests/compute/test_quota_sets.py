@@ -114,4 +114,4 @@ def test_who_may_and_what_is_refused(nova: Nova) -> None:
     assert nova.delete(f"{QUOTAS}/{PROJECT}").status == 403
     assert nova.get(CLASS).status == 403
     for wrong in ({"cores": -2}, {"cores": "many"}, {"cores": 1 << 31}, {"coores": 1}, {"force": "perhaps"}):
-        put(nova, answers=400, **wrong)
+        assert nova.put(f"{QUOTAS}/{PROJECT}", {"quota_set": wrong}, person="admin").status == 400, wrong

@@ -166,7 +166,8 @@ def test_each_version_has_its_fields(nova: Nova) -> None:
     ref = nova.boot()
     oldest = nova.get(f"{SERVERS}/{ref}", version="compute 2.1").json()["server"]
     assert oldest["flavor"] == {"id": "tiny", "links": [{"rel": "bookmark", "href": "http://cloud.test/compute/flavors/tiny"}]}
-    for field, first in (("locked", "2.9"), ("description", "2.19"), ("tags", "2.26"), ("server_groups", "2.71"), ("pinned_availability_zone", "2.96")):
+    fields = {"locked": "2.9", "description": "2.19", "tags": "2.26", "server_groups": "2.71", "pinned_availability_zone": "2.96"}
+    for field, first in {**fields, "scheduler_hints": "2.100"}.items():
         major, minor = first.split(".")
         assert field not in nova.get(f"{SERVERS}/{ref}", version=f"compute {major}.{int(minor) - 1}").json()["server"]
         assert field in nova.get(f"{SERVERS}/{ref}", version=f"compute {first}").json()["server"]

@@ -44,8 +44,9 @@ def next_life(make_nova: Callable[..., Nova], dead: Nova) -> Nova:
     def keep(program: Any) -> None:
         program.parts["compute.driver"] = FakeHypervisor("node1", world=world)
         for name, part in old.parts.items():
-            if name.startswith(("image", "block_storage")):
+            if name.startswith("image"):
                 program.parts[name] = part
+        program.parts["block_storage.world"] = old.parts["block_storage.driver"].world
 
     return make_nova(before=keep)
 

@@ -172,7 +172,10 @@ def _devices(tx: Transaction) -> Iterator[str]:
 
 
 def _images(tx: Transaction) -> Iterator[str]:
+    shelved = {one.shelved_image.id for one in _living(tx).values() if one.shelved_image is not None}
     for image in tx.all(Image):
+        if (image.name or "").endswith("-shelved") and image.id not in shelved:
+            yield f"image {image.name} keeps the disk of no server"
         if image.status not in ("active", "deactivated", "queued") or image.importing or image.writer:
             yield f"image {image.name} is stuck: {image.status}"
         if image.status == "queued" and not image.failed_import:

@@ -249,7 +249,11 @@ class Story:
     def end(self) -> None:
         """Stop all of them."""
         for life in self.lives:
-            life.bury()
+            if life.killed.is_set():
+                life.bury()
+            else:
+                life.stop()
+        self.lives.clear()
 
 
 Step = Callable[[Story], Any]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,16 @@ def test_a_random_admin_password_is_written_for_the_operator_only(tmp_path: Path
     assert cloud.post("/identity/v3/auth/tokens", body, person="nobody").status == 201
     assert stat.S_IMODE((tmp_path / "identity-secret").stat().st_mode) == 0o600
     cloud.stop()
+
+
+def test_what_a_killed_program_left_is_swept(tmp_path: Path) -> None:
+    for name, age in ((".secret-old", 100), (".secret-new", 0)):
+        file = tmp_path / name
+        file.write_text("half")
+        os.utime(file, (time.time() - age, time.time() - age))
+    assert keys.written_once(tmp_path / "secret", "first") == "first"
+    assert keys.written_once(tmp_path / "secret", "second") == "first"
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".secret-new", "secret"]
 
 
 def test_another_process_hears_of_a_change_soon(world: World, bob: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

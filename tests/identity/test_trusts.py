@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from pilvi.identity.service import tidy
+from pilvi.identity.tables import Trust
 from tests.identity.conftest import World
 
 
@@ -97,6 +100,15 @@ def test_a_trust_is_lent_on_as_often_as_allowed(world: World, bob: dict[str, Any
     assert _lend(world, bob, eve, token=subject).status == 403
     world.delete(f"/OS-TRUST/trusts/{trust['id']}", token=bob["token"])
     assert world.get("/auth/projects", token=subject).status == 401
+
+
+def test_trusts_that_are_over_are_forgotten(world: World, bob: dict[str, Any], eve: dict[str, Any], later: Callable[[float], None]) -> None:
+    ended, living = (_lend(world, bob, eve).json()["trust"] for _ in range(2))
+    assert world.delete(f"/OS-TRUST/trusts/{ended['id']}", token=bob["token"]).status == 204
+    later(4 * 86400)
+    tidy(world.program)
+    with world.program.db.transaction(write=False) as tx:
+        assert [row.id for row in tx.all(Trust)] == [living["id"]]
 
 
 def test_trusts_are_listed_for_those_they_concern(world: World, bob: dict[str, Any], eve: dict[str, Any]) -> None:

@@ -95,7 +95,7 @@ def test_pages_follow_one_another(cloud: Cloud) -> None:
         body = cloud.get(path).json()
         seen += [thing["id"] for thing in body["things"]]
         links = body.get("things_links")
-        path = links[0]["href"].replace(cloud.base, "/things") if links else ""
+        path = links[0]["href"].removeprefix(cloud.base) if links else ""
     assert len(seen) == 5
     assert set(seen) == ids
     assert cloud.get("/things/v1/things?marker=nobody").status == 400

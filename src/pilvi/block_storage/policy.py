@@ -6,8 +6,7 @@ from pilvi.kernel.policy import Rule
 
 RULES = [
     Rule("context_is_admin", "role:admin", "Decides what is an administrator."),
-    Rule("admin_api", "is_admin:True or role:admin", "Administrators."),
-    Rule("system_or_domain_or_project_admin", "role:admin", "Administrators of any scope."),
+    Rule("admin_api", "role:admin", "Administrators."),
     Rule("xena_system_admin_or_project_reader", "role:admin or (role:reader and project_id:%(project_id)s)", "Readers of the project."),
     Rule("xena_system_admin_or_project_member", "role:admin or (role:member and project_id:%(project_id)s)", "Members of the project."),
 ]

@@ -6,6 +6,8 @@ from pilvi.block_storage import agent, checks, conductor, policy, scheduler
 from pilvi.block_storage.api import about, hosts, quotas, type_extras, volume_actions, volume_attaching, volume_metadata
 from pilvi.block_storage.api.attachments import attachments
 from pilvi.block_storage.api.backups import backups
+from pilvi.block_storage.api.group_types import group_types
+from pilvi.block_storage.api.groups import group_snapshots, groups
 from pilvi.block_storage.api.messages import messages
 from pilvi.block_storage.api.snapshots import snapshots
 from pilvi.block_storage.api.transfers import older_transfers, transfers
@@ -19,6 +21,7 @@ from pilvi.block_storage.workflows.change_volume import ExtendVolume, ReimageVol
 from pilvi.block_storage.workflows.copies import CreateBackup, DeleteBackup, RestoreBackup, SweepCopy, UploadVolume
 from pilvi.block_storage.workflows.create_volume import CreateVolume
 from pilvi.block_storage.workflows.delete_volume import DeleteVolume
+from pilvi.block_storage.workflows.groups import EmptyGroup, EmptyGroupSnapshot, FillGroup, FillGroupSnapshot
 from pilvi.block_storage.workflows.snapshots import CreateSnapshot, DeleteSnapshot
 from pilvi.kernel.service import Service
 from pilvi.kernel.workflows import Periodic
@@ -36,14 +39,15 @@ SERVICE = Service(
     resources=[
         versions, volumes, volume_actions.actions, volume_attaching.attaching, volume_metadata.actions, volume_metadata.volume_metadata,
         snapshots, volume_metadata.snapshot_metadata, attachments, types, type_extras.encryption, type_extras.qos, type_extras.default_types,
-        backups, older_transfers, transfers, messages, quotas.quota_sets, quotas.class_sets, quotas.limits, hosts.services, hosts.pools,
+        group_types, groups, group_snapshots, backups, older_transfers, transfers, messages,
+        quotas.quota_sets, quotas.class_sets, quotas.limits, hosts.services, hosts.pools,
         hosts.capabilities, hosts.hosts, hosts.availability_zones, about.extensions, about.resource_filters, about.manage_volumes,
         about.manage_snapshots, about.manageable_volumes, about.manageable_snapshots, about.workers, about.clusters, about.volume_encryption,
     ],
     rules=policy.FURTHER,
     workflows=[
         CreateVolume, DeleteVolume, ExtendVolume, ReimageVolume, RevertVolume, CreateSnapshot, DeleteSnapshot, UploadVolume, SweepCopy, CreateBackup,
-        DeleteBackup, RestoreBackup,
+        DeleteBackup, RestoreBackup, FillGroup, EmptyGroup, FillGroupSnapshot, EmptyGroupSnapshot,
     ],
     roles={"conductor": conductor.serve, "scheduler": scheduler.serve, "volume": agent.serve},
     periodic=[Periodic("block_storage.messages", 3600.0, messages_sweep)],

@@ -5,6 +5,8 @@ Each step looks whether its thing is there; so the command may be interrupted an
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 import shlex
 import subprocess
@@ -113,7 +115,7 @@ class Demo:
         )  # fmt: skip
         self._ensure(
             "subnet public", lambda: cloud.network.find_subnet("public"),
-            ["subnet", "create", "--network", "public", "--subnet-range", "203.0.113.0/24", "--no-dhcp", "public"],
+            ["subnet", "create", "--network", "public", "--subnet-range", _free_range(), "--no-dhcp", "public"],
         )  # fmt: skip
 
     def _user_things(self) -> None:
@@ -243,6 +245,17 @@ class Demo:
             capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _free_range() -> str:
+    """A range for floating addresses that meets nothing that this machine can reach already."""
+    told = json.loads(subprocess.run(["ip", "-j", "-4", "route", "show", "table", "all"], capture_output=True, text=True, check=True).stdout)
+    taken = [ipaddress.ip_network(one["dst"], strict=False) for one in told if one.get("dst", "default") not in ("default",)]
+    for third in range(4, 256):
+        wanted = ipaddress.ip_network(f"172.24.{third}.0/24")
+        if not any(wanted.overlaps(other) for other in taken):
+            return str(wanted)
+    raise PilviError("this machine has routes to all of 172.24.0.0/16; make a subnet of the network public by hand.")
 
 
 def _say(text: str) -> None:

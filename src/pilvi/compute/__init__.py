@@ -5,6 +5,8 @@ This is the door: what other services, and the command line, may call.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from pilvi.compute.events import ServerChanged, ServerFailed
@@ -51,7 +53,7 @@ def trace(tx: Transaction, server_id: str) -> list[Span]:
 
 def list_servers(tx: Transaction, *, host: str = "", project_id: str = "") -> list[ServerInfo]:
     """The servers that are there: all, or those of a host or a project."""
-    where = [_Server.c.deleted_at.is_(None)]
+    where: list[Any] = [_Server.c.deleted_at.is_(None)]
     if host:
         where.append(_Server.c.host == host)
     if project_id:

@@ -254,7 +254,12 @@ def _libvirtd(program: Program) -> str:
 def serve(program: Program) -> Callable[[], None]:
     """The role `compute`: this host's agent."""
     told: list[ComputeAgent] = []
-    driver = program.parts.get("compute.driver") or _driver(program, lambda server_id: [one._on_change(server_id) for one in told] and None)
+
+    def changed(server_id: str) -> None:
+        for one in told:
+            one._on_change(server_id)
+
+    driver = program.parts.get("compute.driver") or _driver(program, changed)
     program.parts["compute.driver"] = driver
     one = ComputeAgent(program, driver)
     told.append(one)

@@ -10,7 +10,7 @@ from pilvi.kernel.http.dialect import title
 
 PATH = "/compute"
 PORT = 8774
-VERSIONS = Versions("compute", "2.1", "2.96", legacy="x-openstack-nova-api-version", aliases=("nova",))
+VERSIONS = Versions("compute", "2.1", "2.101", legacy="x-openstack-nova-api-version", aliases=("nova",))
 
 _FAULTS = {
     400: "badRequest", 403: "forbidden", 404: "itemNotFound", 405: "badMethod", 409: "conflictingRequest", 410: "gone",

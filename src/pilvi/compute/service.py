@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pilvi.compute import agent, conductor, console, policy, scheduler
-from pilvi.compute.api import attachments, beside_servers, instance_actions, server_actions, server_changes, server_looks, server_parts, servers
+from pilvi.compute.api import (
+    attachments,
+    beside_servers,
+    instance_actions,
+    server_actions,
+    server_changes,
+    server_looks,
+    server_parts,
+    servers,
+    shares,
+)  # fmt: skip
 from pilvi.compute.dialect import DIALECT, PATH, PORT
 from pilvi.compute.operations import flavors, hearing, purging, resize, shelve
 from pilvi.compute.workflows.attach_interface import AttachInterface, DetachInterface
@@ -41,6 +51,7 @@ RESOURCES = [
     server_looks.topology,
     server_looks.groups,
     server_looks.outside,
+    shares.shares,
     *beside_servers.RESOURCES,
 ]
 RULES = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,6 +34,9 @@ def wrapper(settings: Settings, state: Path) -> Fernet:
 def written_once(path: Path, text: str) -> str:
     """The text of a file that only we may read; with `text`, if there was none.  Of two writers the first one wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}-*"):  # by a program that was killed while it wrote
+        if left.stat().st_mtime < time.time() - 60:
+            left.unlink(missing_ok=True)
     if not path.exists():
         fresh = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

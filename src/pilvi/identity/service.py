@@ -8,7 +8,7 @@ from pilvi.identity.api import RULES as API_RULES
 from pilvi.identity.bootstrap import bootstrap
 from pilvi.identity.dialect import DIALECT, PATH, PORT
 from pilvi.identity.memory import of
-from pilvi.identity.operations import revocations
+from pilvi.identity.operations import password_login, revocations, trusts
 from pilvi.identity.policy import RULES
 from pilvi.kernel.db import Transaction
 from pilvi.kernel.program import Program
@@ -22,7 +22,10 @@ def tidy(program: Program) -> None:
 
     def work(tx: Transaction) -> None:
         keys.rotate(tx, memory.wrap, memory.settings)
-        revocations.purge(tx, memory.settings.token_lifetime + memory.settings.expired_window)
+        lifetime = memory.settings.token_lifetime + memory.settings.expired_window
+        revocations.purge(tx, lifetime)
+        trusts.purge(tx, lifetime)
+        password_login.purge(tx, max(lifetime, memory.settings.lockout_duration))
 
     program.db.run(work)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from pilvi.image.client import download_file, upload_file
 from pilvi.image.events import ImageActivated, ImageDeleted
+from pilvi.image.inspect import Inspected, inspect_file
 from pilvi.image.operations import data as _data
 from pilvi.image.operations import for_compute
 from pilvi.image.operations import images as _images
@@ -18,8 +19,8 @@ from pilvi.kernel.ids import new_id
 from pilvi.kernel.program import Program
 
 __all__ = [
-    "ImageActivated", "ImageDeleted", "ImageInfo", "create", "delete", "download_file", "fail", "for_compute", "get", "many", "path",
-    "upload_file",
+    "ImageActivated", "ImageDeleted", "ImageInfo", "Inspected", "create", "delete", "download_file", "fail", "for_compute", "get",
+    "inspect_file", "many", "path", "upload_file",
 ]  # fmt: skip
 
 

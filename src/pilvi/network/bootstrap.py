@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pilvi.network.api.networks import CreateNetwork
+from pilvi.network.api.shapes import PoolGiven
 from pilvi.network.api.subnets import CreateSubnet
 from pilvi.network.operations import default_groups, networks, reports, subnets
 from pilvi.network.tables import Network
@@ -25,7 +26,7 @@ def bootstrap(program: Program) -> None:
             return
         made = networks.create(ctx, CreateNetwork(name=wish.name, external=True, is_default=True), "")
         first, _, last = wish.pool.partition("-")
-        pools = [{"start": first.strip(), "end": last.strip()}] if last else None
+        pools = [PoolGiven(start=first.strip(), end=last.strip())] if last else None
         body = CreateSubnet(
             name=f"{wish.name}-subnet", network_id=made.id, ip_version=6 if ":" in wish.cidr else 4, cidr=wish.cidr, gateway_ip=wish.gateway,
             allocation_pools=pools, enable_dhcp=False,

@@ -18,7 +18,8 @@ def rules_of(tx: Transaction, group_ids: Sequence[str]) -> dict[str, list[driver
     """The rules of each group."""
     rows = tx.by(SecurityRule, SecurityRule.c.security_group_id, group_ids)
     members = _members(tx, sorted({row.remote_group_id for row in rows if row.remote_group_id}))
-    named = {row.id: row for row in tx.by(AddressGroup, AddressGroup.c.id, [row.remote_address_group_id for row in rows if row.remote_address_group_id])}
+    named_ids = [row.remote_address_group_id for row in rows if row.remote_address_group_id]
+    named = {row.id: row for row in tx.by(AddressGroup, AddressGroup.c.id, named_ids)}
     found: dict[str, list[drivers.Rule]] = {}
     for row in rows:
         remote: list[str] | None = None

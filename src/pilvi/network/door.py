@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+import sqlalchemy as sa
 
 from pilvi.kernel import ids
 from pilvi.kernel.agent import remote
@@ -61,10 +62,9 @@ def request_networks(
 
 def _only_network(ctx: Context) -> list[NetworkRequest]:
     """Nothing said: the one network that the project can use."""
-    own = ctx.db.all(Network, Network.c.project_id == ctx.project_id)
-    if not own:
-        shared = ctx.db.all(Network, Network.c.id.in_(sharing.shared_ids(ctx.project_id, "network")))
-        own = [row for row in shared if not row.external]
+    inside = Network.c.external == sa.false()
+    own = ctx.db.all(Network, Network.c.project_id == ctx.project_id, inside)
+    own = own or ctx.db.all(Network, Network.c.id.in_(sharing.shared_ids(ctx.project_id, "network")), inside)
     if len(own) > 1:
         raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
     return [NetworkRequest(network_id=row.id) for row in own]
@@ -132,7 +132,8 @@ def _groups(ctx: Context, wanted: Sequence[str]) -> list[str]:
             continue
         visible = sharing.visible(ctx, "security_group")
         where = [] if visible is None else [visible]
-        named = ctx.db.all(SecurityGroup, (SecurityGroup.c.id == one) | ((SecurityGroup.c.name == one) & (SecurityGroup.c.project_id == ctx.project_id)), *where)
+        own_name = (SecurityGroup.c.name == one) & (SecurityGroup.c.project_id == ctx.project_id)
+        named = ctx.db.all(SecurityGroup, (SecurityGroup.c.id == one) | own_name, *where)
         if not named:
             raise NotFound(f"Security group {one} not found.")
         if len(named) > 1 and not any(row.id == one for row in named):

@@ -148,7 +148,11 @@ _REST = (
     | {"get_subports": ADMIN_OR_READER, "add_subports": ADMIN_OR_MEMBER, "remove_subports": ADMIN_OR_MEMBER}
 )  # fmt: skip
 TAGGED = ("networks", "subnets", "ports", "routers", "floatingips", "security_groups", "subnetpools", "trunks")
-_TAGS = {f"{verb}_{many}_tags": ADMIN_OR_READER if verb == "get" else ADMIN_OR_MEMBER for many in TAGGED for verb in ("get", "create", "update", "delete")}
+_TAGS = {
+    f"{verb}_{many}_tags": ADMIN_OR_READER if verb == "get" else ADMIN_OR_MEMBER
+    for many in TAGGED
+    for verb in ("get", "create", "update", "delete")
+}
 
 _CHECKS = _BASE | _NETWORKS | _SUBNETS | _PORTS | _ROUTERS | _FLOATING | _SECURITY | _POOLS | _SHARES | _REST | _TAGS
 

@@ -34,7 +34,8 @@ def serve_network(program: Program, *, host: str = "") -> Callable[[], None]:
     host = host or program.host
     conductor = bus_agent.remote(program.bus, NetworkConductor, CONDUCTOR_TOPIC)
     fabric = make_fabric(program, host, lambda request: conductor.answer_metadata(request))
-    missing = [name for name, verb in vars(Fabric).items() if callable(verb) and not name.startswith("_") and not callable(getattr(fabric, name, None))]
+    verbs = [name for name, verb in vars(Fabric).items() if callable(verb) and not name.startswith("_")]
+    missing = [name for name in verbs if not callable(getattr(fabric, name, None))]
     if missing:
         raise Invalid(f"The network driver {program.settings.network.driver} lacks: {', '.join(missing)}.")
     agent = NetworkAgent(program.bus, host, fabric, settings=program.settings.network)

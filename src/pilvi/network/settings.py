@@ -9,8 +9,8 @@ class OutsideNetwork(msgspec.Struct, forbid_unknown_fields=True):
     """An external network that a new cloud is born with; nothing is made while `name` is empty."""
 
     name: str = ""
-    cidr: str = "203.0.113.0/24"
-    gateway: str = "203.0.113.1"
+    cidr: str = "172.24.4.0/24"
+    gateway: str = "172.24.4.1"
     pool: str = ""  # "first-last"; "": all of it
 
 
@@ -34,7 +34,6 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     agent_down_after: float = 75.0  # seconds without a heartbeat
     heartbeat_every: float = 30.0
     heal_every: float = 120.0
-    dhcp_lease_seconds: int = 86400
     max_fixed_ips_per_port: int = 50
     max_allowed_address_pairs: int = 10
     max_dns_nameservers: int = 5

@@ -28,7 +28,10 @@ def infos(tx: Transaction, rows: Sequence[Port]) -> list[PortInfo]:
         found.append(
             PortInfo(
                 id=port.id, network_id=port.network_id, network_name=network.name, mac=port.mac_address,
-                fixed_ips=[(one.subnet_id, one.ip_address, cidr_range(subnets[one.subnet_id].cidr).prefixlen) for one in port.fixed_ips if one.subnet_id in subnets],
+                fixed_ips=[
+                    (one.subnet_id, one.ip_address, cidr_range(subnets[one.subnet_id].cidr).prefixlen)
+                    for one in port.fixed_ips if one.subnet_id in subnets
+                ],
                 status=port.status, device_id=port.device_id, device_owner=port.device_owner, host=port.host_id, mtu=network.mtu,
                 tap=port.tap, security_groups=[names[one] for one in port.security_groups if one in names], vnic_type=port.vnic_type,
                 tag=port.tag, project_id=port.project_id, gateways={row.id: row.gateway_ip for row in held if row.gateway_ip},

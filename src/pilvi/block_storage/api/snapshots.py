@@ -78,7 +78,7 @@ class SnapshotView(View):
     updated_at: str | None
     user_id: str = since("3.41")
     consumes_quota: bool = since("3.65", default=True)
-    group_snapshot_id: str | None = since("3.14", default=None)
+    group_snapshot_id: str | None = since("3.14")
     progress: str | Given = wire("os-extended-snapshot-attributes:progress", default=UNSET)
     project_id: str | Given = wire("os-extended-snapshot-attributes:project_id", default=UNSET)
 
@@ -88,7 +88,8 @@ def view(snapshot: Snapshot, *, full: bool = False) -> SnapshotView:
     return SnapshotView(
         id=snapshot.id, name=snapshot.name, description=snapshot.description, status=snapshot.status, size=snapshot.size,
         volume_id=snapshot.volume_id, metadata=snapshot.metadata, created_at=clock.iso_micro(snapshot.created_at),
-        updated_at=moment(snapshot.updated_at), user_id=snapshot.user_id, progress=snapshot.progress if full else UNSET,
+        updated_at=moment(snapshot.updated_at), user_id=snapshot.user_id,
+        group_snapshot_id=snapshot.group_snapshot_id, progress=snapshot.progress if full else UNSET,
         project_id=snapshot.project_id if full else UNSET,
     )  # fmt: skip
 
@@ -174,8 +175,7 @@ def update_status(ctx: Context, snapshot_id: str, body: UpdateStatus) -> None:
         raise Invalid(f"Snapshot status {row.status} not allowed for update_snapshot_status.")
     if body.status not in moves[row.status]:
         raise Invalid(f"Provided snapshot status {body.status} not allowed for snapshot with status {row.status}.")
-    progress = {"progress": body.progress} if body.progress else {}
-    ctx.db.change(row, status=body.status, updated_at=clock.now(), **progress)
+    ctx.db.change(row, status=body.status, progress=body.progress or row.progress, updated_at=clock.now())
 
 
 def _get(ctx: Context, snapshot_id: str) -> Snapshot:

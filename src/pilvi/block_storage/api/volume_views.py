@@ -48,7 +48,7 @@ class VolumeView(View):
     multiattach: bool
     attachments: list[dict[str, Any]]
     migration_status: str | None = None
-    group_id: str | None = since("3.13", default=None)
+    group_id: str | None = since("3.13")
     provider_id: str | Given | None = since("3.21")
     service_uuid: str | None = since("3.48", default=None)
     shared_targets: bool | None = since("3.48", default=False)
@@ -93,7 +93,7 @@ def views(ctx: Context, volumes: list[Volume], *, extended: bool = True) -> list
                 snapshot_id=one.snapshot_id, source_volid=one.source_volid,
                 metadata=one.metadata if read_only is None else {**one.metadata, "readonly": str(read_only)},
                 links=links(base, project, "volumes", one.id), user_id=one.user_id, bootable="true" if one.bootable else "false",
-                multiattach=one.multiattach,
+                multiattach=one.multiattach, group_id=one.group_id,
                 attachments=[attachment_of(ctx, each, admin) for each in attachments.get(one.id, ())],
                 service_uuid=services.get(one.host.partition("#")[0]), shared_targets=shared,
                 provider_id=None if admin else UNSET, cluster_name=None if admin else UNSET,

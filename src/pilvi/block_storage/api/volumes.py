@@ -11,6 +11,8 @@ from pilvi.block_storage import policy
 from pilvi.block_storage.api.listing import ListQuery, Metadata, Value255, filters, found, listing, projects, truth, window
 from pilvi.block_storage.api.volume_views import VolumeView, brief, view, views
 from pilvi.block_storage.operations import volumes as operations
+from pilvi.block_storage.operations.groups import check_joins
+from pilvi.block_storage.tables.groups import Group
 from pilvi.block_storage.tables.volumes import Volume
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
@@ -36,8 +38,9 @@ _EQUAL = {
     "name": "name", "display_name": "name", "description": "description", "display_description": "description", "status": "status",
     "id": "id", "size": "size", "availability_zone": "availability_zone", "volume_type_id": "volume_type_id", "user_id": "user_id",
     "snapshot_id": "snapshot_id", "source_volid": "source_volid", "host": "host", "attach_status": "attach_status",
+    "group_id": "group_id",
 }  # fmt: skip
-_FOREIGN = ("group_id", "consistencygroup_id", "migration_status", "replication_status")  # of what no volume here has
+_FOREIGN = ("consistencygroup_id", "migration_status", "replication_status")  # of what no volume here has
 
 
 class CreateVolumeStrict(Body):
@@ -92,8 +95,9 @@ class SummaryQuery(Query, extra=True):
 
 def _create(ctx: Context, volume: CreateVolumeStrict, request: Request) -> VolumeView:
     """Create a volume.  It is creating until its back end has made it, then available."""
-    if volume.consistencygroup_id or volume.group_id:
-        raise Invalid("Volume groups are not supported by this deployment.", field="group_id")
+    if volume.consistencygroup_id:
+        raise Invalid("Consistency groups have become groups: name a group_id, since microversion 3.13.", field="consistencygroup_id")
+    group = ctx.see(ctx.db.get(Group, volume.group_id), "Group", volume.group_id) if volume.group_id else None
     for ref, field in ((volume.snapshot_id, "snapshot_id"), (volume.source_volid, "source_volid"), (volume.backup_id, "backup_id")):
         if ref is not None and not ref:
             raise Invalid(f"Invalid input for field {field}: an id is expected.", field=field)
@@ -107,9 +111,11 @@ def _create(ctx: Context, volume: CreateVolumeStrict, request: Request) -> Volum
             image_id=image_id.rpartition("/")[2] if isinstance(image_id, str) else None, snapshot_id=volume.snapshot_id,
             source_volid=volume.source_volid, backup_id=volume.backup_id, volume_type=volume.volume_type,
             availability_zone=volume.availability_zone, metadata=volume.metadata or {}, hints=hints if isinstance(hints, dict) else {},
-            multiattach=volume.multiattach is not None and truth(volume.multiattach, "multiattach"),
+            multiattach=volume.multiattach is not None and truth(volume.multiattach, "multiattach"), group_id=group.id if group else None,
         ),
     )  # fmt: skip
+    if group is not None:
+        check_joins(group, made.volume_type_id)
     return views(ctx, [made], extended=False)[0]
 
 

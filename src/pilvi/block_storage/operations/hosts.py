@@ -13,9 +13,15 @@ from pilvi.kernel.program import Program
 def register(tx: Transaction, binary: str, host: str, zone: str, capacity: Capacity | None = None, trouble: str = "") -> None:
     """Note that a service lives; a capacity is kept until a newer one is told."""
     now = clock.now()
-    told = {"zone": zone, "beat_at": now, "trouble": trouble} | ({"capacity": capacity} if capacity else {})
-    if not tx.update(ServiceHost, ServiceHost.c.binary == binary, ServiceHost.c.host == host, **told):
-        tx.insert(ServiceHost(binary=binary, host=host, uuid=new_id(), created_at=now, **told))
+    row = tx.get(ServiceHost, binary, host)
+    if row is None:
+        tx.insert(
+            ServiceHost(
+                binary=binary, host=host, uuid=new_id(), zone=zone, trouble=trouble, capacity=capacity, created_at=now, beat_at=now
+            )
+        )  # fmt: skip
+    else:
+        tx.change(row, zone=zone, trouble=trouble, capacity=capacity or row.capacity, beat_at=now)
 
 
 def is_up(program: Program, service: ServiceHost) -> bool:

@@ -31,7 +31,9 @@ def create(ctx: Context, volume: Volume, *, name: str | None, description: str |
 
 
 def delete(ctx: Context, snapshot: Snapshot, *, force: bool = False) -> None:
-    """Have the snapshot gone; `force` in spite of its state."""
+    """Have the snapshot gone; `force` in spite of its state, and of its being part of a group's."""
+    if not force and snapshot.group_snapshot_id is not None:
+        raise Invalid(f"Invalid snapshot: Snapshot {snapshot.id} is part of group snapshot {snapshot.group_snapshot_id}; delete that.")
     if not force and snapshot.status not in ("available", "error", "error_deleting", "creating", "deleting"):
         raise wrong_state("deleted", "Snapshot", snapshot.id, snapshot.status, "available or error")
     if not force and ctx.db.count(Backup, Backup.c.snapshot_id == snapshot.id, Backup.c.status == "creating"):

@@ -41,6 +41,7 @@ class NewVolume(msgspec.Struct, kw_only=True):
     multiattach: bool = False
     metadata: dict[str, str] = {}
     hints: dict[str, Any] = {}
+    group_id: str | None = None
 
 
 class _Source(msgspec.Struct, kw_only=True):
@@ -71,14 +72,15 @@ def create(ctx: Context, new: NewVolume, *, start: bool = True) -> Volume:
     multiattach = new.multiattach or types.is_multiattach(kind) or source.multiattach
     if multiattach:
         ctx.allow(CREATE_MULTIATTACH.name)
-    zone = _zone(ctx, new.availability_zone, source.zone)
+    zone = checked_zone(ctx, new.availability_zone, source.zone)
     quotas.check(ctx, ctx.project_id, kind=kind, volumes=1, gigabytes=size, size=size)
     volume = ctx.db.insert(
         Volume(
             id=new_id(), project_id=ctx.project_id, user_id=ctx.user_id, name=new.name, description=new.description, size=size,
             availability_zone=zone, volume_type_id=kind.id if kind else None, bootable=source.bootable, multiattach=multiattach,
             image_id=new.image_id, snapshot_id=new.snapshot_id, source_volid=new.source_volid, backup_id=new.backup_id,
-            metadata=new.metadata, image_metadata=source.image_metadata, scheduler_hints=new.hints, created_at=clock.now(),
+            metadata=new.metadata, image_metadata=source.image_metadata, scheduler_hints=new.hints, group_id=new.group_id,
+            created_at=clock.now(),
         )
     )  # fmt: skip
     if start:
@@ -149,7 +151,8 @@ def _type(ctx: Context, new: NewVolume, source: _Source) -> VolumeType | None:
     return types.visible(ctx, wanted) if wanted else types.default(ctx, ctx.project_id)
 
 
-def _zone(ctx: Context, wanted: str | None, of_source: str) -> str:
+def checked_zone(ctx: Context, wanted: str | None, of_source: str) -> str:
+    """The zone of a new volume or group; raises Invalid for one that is not there, or not the source's."""
     if wanted and wanted not in zones(ctx.program, ctx.db):
         raise Invalid(f"Availability zone '{wanted}' is invalid.", field="availability_zone")
     if wanted and of_source and wanted != of_source:
@@ -160,6 +163,8 @@ def _zone(ctx: Context, wanted: str | None, of_source: str) -> str:
 def delete(ctx: Context, volume: Volume, *, cascade: bool = False, force: bool = False) -> None:
     """Have the volume gone, and its snapshots with a cascade; `force` in spite of its state, its attachments included."""
     if not force:
+        if volume.group_id is not None:
+            raise Invalid(f"Invalid volume: Volume {volume.id} is in group {volume.group_id}; take it out of the group first.")
         busy = volume.status in _ENGAGED or volume.attach_status != "detached"
         if busy:
             raise wrong_state(

@@ -8,8 +8,9 @@ from pilvi.kernel.db import Key, Ref, Row, Text, Word
 
 
 class Volume(
-    Row, table="block_storage_volumes", indexes=[("project_id", "created_at"), ("host",), ("status",), ("snapshot_id",), ("source_volid",)]
-):
+    Row, table="block_storage_volumes",
+    indexes=[("project_id", "created_at"), ("host",), ("status",), ("snapshot_id",), ("source_volid",), ("group_id",)],
+):  # fmt: skip
     """A volume as it should be."""
 
     id: Key
@@ -35,6 +36,7 @@ class Volume(
     restored_from: Ref | None = None  # the backup that is being written into it
     refill_image_id: Ref | None = None  # the image that is being written into it
     copy_id: Ref | None = None  # of the flat copy that is being made of it
+    group_id: Ref | None = None
     metadata: dict[str, str] = {}
     image_metadata: dict[str, str] | None = None
     scheduler_hints: dict[str, Any] = {}
@@ -61,7 +63,7 @@ class Attachment(Row, table="block_storage_attachments", indexes=[("volume_id",)
     detached_at: float | None = None
 
 
-class Snapshot(Row, table="block_storage_snapshots", indexes=[("project_id", "created_at"), ("volume_id",)]):
+class Snapshot(Row, table="block_storage_snapshots", indexes=[("project_id", "created_at"), ("volume_id",), ("group_snapshot_id",)]):
     """A point in time of a volume."""
 
     id: Key
@@ -74,6 +76,7 @@ class Snapshot(Row, table="block_storage_snapshots", indexes=[("project_id", "cr
     size: int  # GiB, of the volume then
     status: Word = "creating"
     progress: Word = "0%"
+    group_snapshot_id: Ref | None = None
     metadata: dict[str, str] = {}
     created_at: float
     updated_at: float | None = None

@@ -34,6 +34,14 @@ class UploadVolume(Workflow):
 
     @effect(within=7200, title="The copy is uploaded as an image")
     def upload(self, ctx: Context) -> None:
+        from pilvi import image
+
+        with ctx.program.db.transaction(write=False) as tx:
+            known = image.many(ctx.program.system_context(tx), [self.image_id])
+        if self.image_id not in known:
+            raise HostError(f"Image {self.image_id} was deleted meanwhile.", elsewhere=False)
+        if known[self.image_id].status == "active":  # it was uploaded before a restart
+            return
         volume = read(ctx, self.volume_id)
         go_on(agent_of(ctx.program, volume.host, request_id=ctx.request_id).upload_copy(volume.id, self.image_id, self.image_id))
 

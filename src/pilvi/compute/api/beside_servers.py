@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 from pilvi.compute.api import (
-    aggregates, audit_logs, availability_zones, extensions, flavors, floating_ips, gone, hosts, hypervisors, images, keypairs, limits,
-    migrations, networks, quota_sets, security_groups, server_groups, services, usage, versions,
+    aggregates,
+    audit_logs,
+    availability_zones,
+    extensions,
+    flavors,
+    floating_ips,
+    gone,
+    hosts,
+    hypervisors,
+    images,
+    keypairs,
+    limits,
+    migrations,
+    networks,
+    quota_sets,
+    security_groups,
+    server_groups,
+    services,
+    usage,
+    versions,
 )  # fmt: skip
 
 RESOURCES = [

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from pilvi.compute.logic import names
-from pilvi.kernel.http import UNSET, Body, Given, since, until, wire
+from pilvi.kernel.http import UNSET, Body, Given, since, wire
 
 Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=60, pattern=r"^[^,/]+$")]
 ServerName = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^\S(.*\S)?$")]
@@ -89,7 +89,7 @@ class CreateServer(Body):
     disk_config: DiskConfig | None = wire("OS-DCF:diskConfig", default=None)
     access_v4: IPv4 | None = wire("accessIPv4", default=None)
     access_v6: IPv6 | None = wire("accessIPv6", default=None)
-    personality: list[File] = until("2.56", default=())
+    personality: list[File] = wire(factory=list, until="2.56")
     zone: Annotated[str, msgspec.Meta(max_length=255)] | None = wire("availability_zone", default=None)
     bdm: list[OldBlockDevice] = wire("block_device_mapping", factory=list)
     bdm_v2: list[BlockDevice] = wire("block_device_mapping_v2", factory=list)

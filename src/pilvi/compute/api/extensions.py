@@ -29,7 +29,8 @@ _NAMESPACE = "http://docs.openstack.org/compute/ext/fake_xml"  # what clients ha
 
 
 def _view(alias: str) -> dict[str, Any]:
-    return {"alias": alias, "name": _NAMES[alias], "description": _NAMES[alias], "links": [], "namespace": _NAMESPACE, "updated": "2014-12-03T00:00:00Z"}
+    name = _NAMES[alias]
+    return {"alias": alias, "name": name, "description": name, "links": [], "namespace": _NAMESPACE, "updated": "2014-12-03T00:00:00Z"}
 
 
 @extensions.get("", rule=LIST, out="extensions")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from pilvi.compute import policy
 from pilvi.kernel.errors import Gone
 from pilvi.kernel.http import Resource
@@ -19,7 +17,7 @@ _PATHS = (
 def _resource(name: str) -> Resource:
     resource = Resource(f"/v2.1/{name}", tag="gone")
 
-    def gone() -> NoReturn:
+    def gone() -> None:
         """Not there any more."""
         raise Gone(f"The API {name} was removed; there is nothing that answers in its place.")
 

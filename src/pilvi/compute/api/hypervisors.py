@@ -95,7 +95,7 @@ def brief(ctx: Context, row: ComputeHost, servers: list[Server] | None = None) -
     return Brief(
         id=_id(ctx, row.id), hypervisor_hostname=row.facts.hostname, state="up" if operations.is_up(ctx, row) else "down",
         status="disabled" if row.disabled else "enabled",
-        servers=[{"uuid": one.id, "name": one.uuid_number} for one in servers or ()] if told else UNSET,
+        servers=[{"uuid": one.id, "name": one.machine_name} for one in servers or ()] if told else UNSET,
     )  # fmt: skip
 
 

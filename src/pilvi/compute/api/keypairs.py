@@ -78,7 +78,8 @@ def index(ctx: Context, query: KeyPairsQuery) -> Listing:
     """List key pairs."""
     assert ctx.version is not None
     paged = ctx.version >= Version(2, 35)
-    window = Window(limit=query.limit if query.limit is not None else ctx.program.settings.compute.max_page, marker=query.marker) if paged else Window()
+    most = ctx.program.settings.compute.max_page
+    window = Window(limit=most if query.limit is None else min(query.limit, most), marker=query.marker) if paged else Window()
     found = operations.index(ctx.db, _user(ctx, query.user_id, INDEX), window)
     items = [{"keypair": KeyPairView(name=one.name, public_key=one.public_key, fingerprint=one.fingerprint, type=one.type)} for one in found]
     return Listing(items, more=found.more, marker=found[-1].name if found else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilvi.compute import policy
 from pilvi.compute.api.paging import PageQuery
 from pilvi.compute.dialect import links
+from pilvi.compute.tables.flavors import Flavor
 from pilvi.compute.tables.migrations import Migration
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
@@ -53,13 +54,16 @@ class MigrationsQuery(PageQuery, extra="2.58"):
     project_id: str | None = wire(default=None, since="2.80")
 
 
-def view(ctx: Context, one: Migration) -> MigrationView:
+def view(ctx: Context, one: Migration, flavors: dict[str, int]) -> MigrationView:
+    """A move as administrators see it; `flavors`: the numbers of flavors by name, those that are gone are 0."""
     going = one.kind == "live-migration" and one.status in ("queued", "preparing", "running", "post-migrating")
     return MigrationView(
         id=one.id, instance_uuid=one.server_id, status=one.status, source_compute=one.source_host, source_node=one.source_node,
-        dest_compute=one.dest_host, dest_node=one.dest_node, dest_host=one.dest_address, old_instance_type_id=0, new_instance_type_id=0,
+        dest_compute=one.dest_host, dest_node=one.dest_node, dest_host=one.dest_address,
+        old_instance_type_id=flavors.get(one.old_flavor, 0), new_instance_type_id=flavors.get(one.new_flavor, 0),
         created_at=clock.iso_micro(one.created_at), updated_at=clock.iso_micro(one.updated_at), migration_type=one.kind, uuid=one.uuid,
-        user_id=one.user_id, project_id=one.project_id, links=links(ctx.base_url, f"servers/{one.server_id}/migrations", str(one.id)) if going else UNSET,
+        user_id=one.user_id, project_id=one.project_id,
+        links=links(ctx.base_url, f"servers/{one.server_id}/migrations", str(one.id)) if going else UNSET,
     )  # fmt: skip
 
 
@@ -88,4 +92,6 @@ def index(ctx: Context, query: MigrationsQuery) -> Listing:
     limit = (most if query.limit is None else min(query.limit, most)) if paged else None
     window = Window(sort=(("created_at", True),), limit=limit, marker=query.marker if paged else None)
     found = page(ctx.db, Migration, *where, window=window, key="uuid")
-    return Listing([view(ctx, one) for one in found], more=found.more, marker=found[-1].uuid if found else None)
+    names = {name for one in found for name in (one.old_flavor, one.new_flavor)}
+    flavors = {flavor.name: flavor.id for flavor in ctx.db.by(Flavor, Flavor.c.name, names)}
+    return Listing([view(ctx, one, flavors) for one in found], more=found.more, marker=found[-1].uuid if found else None)

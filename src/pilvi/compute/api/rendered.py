@@ -9,7 +9,7 @@ from pilvi.kernel.db import Transaction
 from pilvi.kernel.http import Answer, Request
 from pilvi.kernel.program import Program
 
-_MOST = 512  # answers kept
+_MOST = 16 << 20  # bytes of answers kept
 
 
 class Rendered:
@@ -21,10 +21,12 @@ class Rendered:
     def __init__(self, program: Program, tables: frozenset[str]) -> None:
         self._tables = tables
         self._kept: dict[tuple[object, ...], bytes] = {}
+        self._size = 0
         program.db.after_commit.append(self._written)
 
     def _written(self, tx: Transaction) -> None:
         if not tx.wrote.isdisjoint(self._tables):
+            self._size = 0
             self._kept = {}  # another one: what is being rendered now goes into the old one, and with it
 
     def answer(self, ctx: Context, request: Request, *rights: bool, render: Callable[[], bytes]) -> Answer:
@@ -34,7 +36,9 @@ class Rendered:
         body = kept.get(key)
         if body is None:
             body = render()
-            if ctx.program.db.embedded and len(kept) < _MOST:
+            size = len(body) + len(request.query_string) + 1024
+            if ctx.program.db.embedded and self._size + size <= _MOST:
+                self._size += size
                 kept[key] = body
         return Answer(200, body, {"Content-Type": "application/json"})
 

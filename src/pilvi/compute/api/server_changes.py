@@ -56,7 +56,7 @@ class Rebuild(Body):
     access_v6: IPv6 | Given = wire("accessIPv6", default=UNSET)
     disk_config: DiskConfig | Given = wire("OS-DCF:diskConfig", default=UNSET)
     preserve_ephemeral: bool | str = False
-    personality: list[File] = until("2.56", default=())
+    personality: list[File] = wire(factory=list, until="2.56")
     description: Description | Given | None = since("2.19")
     key_name: str | Given | None = since("2.54")
     user_data: UserData | Given | None = since("2.57")

@@ -24,7 +24,7 @@ ATTRIBUTES = "os_compute_api:os-extended-server-attributes"
 HOST_STATUS = "os_compute_api:servers:show:host_status"
 HOST_STATUS_UNKNOWN = "os_compute_api:servers:show:host_status:unknown-only"
 _IN_PROGRESS = frozenset(("ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"))
-V2_3, V2_16, V2_47, V2_48, V2_75, V2_90 = (Version(2, minor) for minor in (3, 16, 47, 48, 75, 90))
+V2_3, V2_16, V2_47, V2_75, V2_90, V2_98 = (Version(2, minor) for minor in (3, 16, 47, 75, 90, 98))
 # what PUT and rebuild showed before 2.75
 _BASIC = frozenset((
     "id", "name", "status", "tenant_id", "user_id", "metadata", "hostId", "image", "flavor", "created", "updated", "addresses",
@@ -75,7 +75,7 @@ def _full(
     view = ServerView(
         id=server.id, name=server.name, status=status, tenant_id=server.project_id, user_id=server.user_id, metadata=server.metadata,
         host_id=host_id(server.project_id, server.host) if server.host else "",
-        image=_image_link(base, server.image_id) if server.image_id else "",
+        image=_image(base, server, version) if server.image_id else "",
         flavor=_flavor(server.flavor) if version >= V2_47 else _flavor_link(base, server.flavor.flavorid),
         created=clock.iso(server.created_at), updated=clock.iso(server.updated_at), addresses=by_network(addresses),
         access_v4=server.access_v4, access_v6=server.access_v6, links=links(base, "servers", server.id), disk_config=server.disk_config,
@@ -88,13 +88,13 @@ def _full(
         else [{"id": one.volume_id} for one in devices],
         fault=_fault(ctx, server) if server.fault and status in ("ERROR", "DELETED") else UNSET,
         vm_state=server.vm_state, task_state=server.task_state, power_state=server.power_state, locked=server.locked_by is not None,
-        description=server.description, tags=server.tags, certificates=None, locked_reason=server.locked_reason,
+        description=server.description, tags=server.tags, certificates=None, locked_reason=server.locked_reason, hints=server.wishes.hints,
         server_groups=UNSET if listed else ([server.group_id] if server.group_id else []),
     )  # fmt: skip
     if version >= V2_90:
         view.hostname = server.hostname
     if insider:
-        view.host, view.node, view.instance_name = server.host, server.node, server.uuid_number
+        view.host, view.node, view.instance_name = server.host, server.node, server.machine_name
         view.reservation_id, view.launch_index, view.hostname = server.reservation_id, server.launch_index, server.hostname
         view.kernel_id, view.ramdisk_id = image.properties.get("kernel_id", ""), image.properties.get("ramdisk_id", "")
         view.root_device, view.user_data = server.root_device, server.user_data
@@ -121,6 +121,12 @@ def by_network(addresses: Sequence[Any]) -> dict[str, list[dict[str, Any]]]:
             {"version": one.version, "addr": one.address, "OS-EXT-IPS:type": one.type, "OS-EXT-IPS-MAC:mac_addr": one.mac}
         )
     return found
+
+
+def _image(base: str, server: Server, version: Version) -> dict[str, Any]:
+    """The image; since 2.98 with its properties."""
+    link = _image_link(base, server.image_id)
+    return link | {"properties": server.image.properties} if version >= V2_98 else link
 
 
 @lru_cache(maxsize=4096)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -57,6 +57,7 @@ class UpdateServer(Body):
     disk_config: DiskConfig | Given = wire("OS-DCF:diskConfig", default=UNSET)
     description: Description | Given | None = since("2.19")
     hostname: Hostname | Given = since("2.90")
+    zone: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | Given | None = since("2.104", name="pinned_availability_zone")
 
 
 @servers.post("", rule=CREATE, answers=202)
@@ -108,6 +109,8 @@ def update(ctx: Context, server_id: str, server: UpdateServer) -> dict[str, Any]
     found = operations.find(ctx, server_id)
     _check_hostname(ctx, server.hostname)
     given = {name: getattr(server, name) for name in UpdateServer.__struct_fields__ if getattr(server, name) is not UNSET}
+    if "zone" in given:
+        given["wishes"] = operations.pinned(found, given.pop("zone"))
     operations.update(ctx, found, **given)
     return {"server": server_views.basic(ctx, found)}
 

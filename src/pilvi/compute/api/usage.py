@@ -7,7 +7,6 @@ from typing import Any
 from pilvi.compute import policy
 from pilvi.compute.api.paging import PageQuery
 from pilvi.compute.dialect import home
-from pilvi.compute.logic import states
 from pilvi.compute.operations import usage as operations
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
@@ -67,7 +66,7 @@ def _server(project_id: str, one: operations.ServerUsage) -> dict[str, Any]:
         "instance_id": server.id, "name": server.name, "hours": one.hours, "flavor": server.flavor.name, "tenant_id": project_id,
         "vcpus": server.flavor.vcpus, "memory_mb": server.flavor.ram, "local_gb": server.flavor.disk + server.flavor.ephemeral,
         "started_at": clock.iso_micro(server.launched_at or 0), "ended_at": None if one.ended_at is None else clock.iso_micro(one.ended_at),
-        "state": "terminated" if server.terminated_at else states.status(server.vm_state, server.task_state).lower(), "uptime": one.uptime,
+        "state": "terminated" if server.terminated_at else server.vm_state, "uptime": one.uptime,
     }  # fmt: skip
 
 

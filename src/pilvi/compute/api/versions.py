@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pilvi.compute.dialect import VERSIONS, home
-from pilvi.kernel.errors import NotFound
 from pilvi.kernel.http import Request, Resource
 
 versions = Resource("", tag="versions")
@@ -32,12 +31,11 @@ def index(request: Request) -> dict[str, Any]:
     return {"versions": list(_versions(request.base_url).values())}
 
 
-@versions.get("/{name}", rule=None)
-def show(request: Request, name: str) -> dict[str, Any]:
+@versions.get("/v2", rule=None)
+@versions.get("/v2.1", rule=None)
+def show(request: Request) -> dict[str, Any]:
     """Show a version."""
-    told = _versions(request.base_url).get(name)
-    if told is None:
-        raise NotFound
+    told = _versions(request.base_url)[request.path.strip("/")]
     told["links"].append({"rel": "describedby", "type": "application/json", "href": f"{home(request.base_url)}/openapi.json"})
     told["media-types"] = [{"base": "application/json", "type": f"application/vnd.openstack.compute+json;version={told['id'][1:]}"}]
     return {"version": told}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import msgspec
+from typing import Any
 
 from pilvi.compute.tables.servers import Device, FlavorCopy
 from pilvi.kernel.errors import Invalid
@@ -64,14 +63,8 @@ def from_v1(entry: object) -> Device:
     )  # fmt: skip
 
 
-def from_image(properties: dict[str, str], given: list[Device]) -> list[Device]:
+def from_image(entries: Sequence[object], given: list[Device]) -> list[Device]:
     """The disks that an image of a server on volumes names; those of the request go before them."""
-    if properties.get("bdm_v2", "").lower() != "true" or any(one.boot_index == 0 for one in given):
-        return []
-    try:
-        entries = msgspec.json.decode(properties.get("block_device_mapping", "[]"), type=list[dict[str, object]])
-    except (msgspec.DecodeError, msgspec.ValidationError):
-        raise invalid("the image's own mapping is not valid JSON.") from None
     found = [from_v2(entry) for entry in entries]
     taken = {one.device for one in given if one.device}
     return [one for one in found if one.boot_index == 0 or one.device not in taken]
@@ -157,12 +150,10 @@ def _local(source: str, boot_index: int | None, size: int, *, image_id: str = ""
     )  # fmt: skip
 
 
-def _given(entry: object) -> dict[str, object]:
+def _given(entry: object) -> dict[str, Any]:
     """The entry's fields that were sent, by their names on the wire."""
-    if isinstance(entry, dict):
-        return entry
     fields = getattr(entry, "__struct_fields__", ())
-    return {name: getattr(entry, name) for name in fields if getattr(entry, name) is not UNSET}  # type: ignore[return-value]
+    return {name: getattr(entry, name) for name in fields if getattr(entry, name) is not UNSET}
 
 
 def _whole(value: object, field: str) -> int:

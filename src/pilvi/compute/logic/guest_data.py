@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import ipaddress
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -118,8 +118,8 @@ def ec2_listing(tree: dict[str, Any]) -> str:
 # -- OpenStack's form --------------------------------------------------------------------------------
 
 
-def meta_data(guest: Guest, version: str = "latest") -> dict[str, Any]:
-    """meta_data.json."""
+def meta_data(guest: Guest, version: str = "latest", *, drive: bool = False) -> dict[str, Any]:
+    """meta_data.json; the password is told by the config drive only, which nobody else reads."""
     server = guest.server
     told: dict[str, Any] = {
         "uuid": server.id,
@@ -136,16 +136,21 @@ def meta_data(guest: Guest, version: str = "latest") -> dict[str, Any]:
     if server.wishes.files:
         told["files"] = [{"content_path": f"/content/{at:04d}", "path": path} for at, path in enumerate(server.wishes.files)]
     if _has(version, "2013-04-04"):
-        told["random_seed"] = base64.b64encode(random.SystemRandom().randbytes(512)).decode()
+        told["random_seed"] = base64.b64encode(_seed(server)).decode()
     if _has(version, "2015-10-15"):
         told["project_id"] = server.project_id
     if _has(version, "2016-06-30"):
         told["devices"] = _devices(guest)
     if _has(version, "2017-02-22"):
         told["dedicated_cpus"] = []
-    if server.secrets.get("admin_password"):
+    if drive and server.secrets.get("admin_password"):
         told["admin_pass"] = server.secrets["admin_password"]
     return told
+
+
+def _seed(server: Server) -> bytes:
+    """512 bytes for the guest's random numbers: the same at each reading, so that a config drive made again is the same."""
+    return hashlib.shake_256(f"{server.id} {server.generation} {server.secrets.get('seed', '')}".encode()).digest(512)
 
 
 def _devices(guest: Guest) -> list[dict[str, Any]]:
@@ -224,7 +229,7 @@ def files(guest: Guest) -> dict[str, bytes]:
             found[f"ec2/{version}/user-data"] = raw
     for version in (*OPENSTACK_VERSIONS, "latest"):
         at = f"openstack/{version}"
-        found[f"{at}/meta_data.json"] = _json(meta_data(guest, version))
+        found[f"{at}/meta_data.json"] = _json(meta_data(guest, version, drive=True))
         if raw is not None:
             found[f"{at}/user_data"] = raw
         if _has(version, "2013-10-17"):

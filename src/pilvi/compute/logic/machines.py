@@ -17,7 +17,7 @@ _SHAPING = ("hw_", "hw:", "os_", "img_")  # prefixes of properties and specs tha
 def machine(server: Server, devices: Sequence[Device], ports: Sequence[Any], files: dict[str, bytes] | None) -> Machine:
     """The machine that a server shall be.  `ports` are the network's PortInfo; `files` the config drive's, None without one."""
     return Machine(
-        id=server.id, name=server.uuid_number, vcpus=server.vcpus, memory_mib=server.memory_mib,
+        id=server.id, name=server.machine_name, vcpus=server.vcpus, memory_mib=server.memory_mib,
         disks=disks(server, devices, files), nics=nics(server, ports), power=server.power, properties=properties(server),
         reboots=server.reboots, user=server.user_id, project=server.project_id, flavor=server.flavor.name,
         created_at=clock.iso(server.created_at),

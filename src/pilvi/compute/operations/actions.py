@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pilvi.compute.events import ServerChanged, ServerFailed
 from pilvi.compute.tables.actions import Action, ActionEvent
 from pilvi.compute.tables.servers import Server
@@ -31,7 +33,7 @@ def finish(ctx: Context, server: Server, event: str, what: str, *, host: str | N
                 host=host or server.host, details=why or None,
             )
         )  # fmt: skip
-        values: dict[str, object] = {"updated_at": now}
+        values: dict[str, Any] = {"updated_at": now}
         if why:
             values["message"] = "Error"
         ctx.db.change(action, **values)

@@ -72,14 +72,16 @@ def _disks(ctx: Context, wanted: CreateServer, flavor: Any) -> tuple[ImageCopy, 
     given = [block_devices.from_v2(one) for one in wanted.bdm_v2] if wanted.bdm_v2 else [block_devices.from_v1(one) for one in wanted.bdm]
     boots = next((one for one in given if one.boot_index == 0), None)
     on_volume = boots is not None and boots.destination == "volume"
-    if wanted.image and boots is None:
-        named = block_devices.from_image(create_checks.image_properties(ctx, wanted.image), given)
+    ref = wanted.image or (boots.image_id if boots else "")
+    found = create_checks.find_image(ctx, ref) if ref else None
+    if found is not None and boots is None:
+        named = block_devices.from_image(create_checks.image_devices(found.properties), given)
         given += named
         boots = next((one for one in named if one.boot_index == 0), None)
         on_volume = boots is not None
     if not wanted.image and boots is None:
         raise Invalid("Missing imageRef attribute", field="imageRef")
-    image = create_checks.image(ctx, wanted.image or (boots.image_id if boots else ""), flavor, on_volume=on_volume)
+    image = create_checks.fitting(found, flavor, on_volume=on_volume) if found is not None else ImageCopy()
     if on_volume:
         image = msgspec.structs.replace(create_checks.volume_image(ctx, boots, image), id="")  # type: ignore[arg-type]
     if boots is not None and boots.source == "volume" and wanted.bdm and len(given) > 1:
@@ -133,7 +135,7 @@ def _write(
             metadata=wanted.metadata, tags=list(dict.fromkeys(wanted.tags)), disk_config=wanted.disk_config or "MANUAL",
             root_device=next(one.device for one in devices if one.boot_index == 0), access_v4=wanted.access_v4 or "",
             access_v6=wanted.access_v6 or "", reservation_id=made.reservation_id, launch_index=place, group_id=group_id, wishes=wishes,
-            zone=None, secrets={"admin_password": made.password},
+            zone=None, secrets={"admin_password": made.password, "seed": secrets.token_hex(32)},
         )
     )  # fmt: skip
     ctx.db.insert_all([msgspec.structs.replace(one, id=new_id(), server_id=server_id, created_at=now) for one in devices])

@@ -8,7 +8,7 @@ import binascii
 import msgspec
 
 from pilvi import image as images
-from pilvi.compute.api.create_shapes import CreateServer, Hints
+from pilvi.compute.api.create_shapes import BlockDevice, CreateServer, Hints
 from pilvi.compute.operations import quotas
 from pilvi.compute.operations.zones import zone_names
 from pilvi.compute.tables.flavors import Flavor, FlavorAccess
@@ -70,17 +70,24 @@ def flavor(ctx: Context, ref: object) -> FlavorCopy:
     return found
 
 
-def image(ctx: Context, ref: str, flavor: FlavorCopy, *, on_volume: bool = False, field: str = "imageRef") -> ImageCopy:
-    """The image, which must be usable and fit the flavor; the empty one for ""."""
-    if not ref:
-        return ImageCopy()
+def find_image(ctx: Context, ref: str, *, field: str = "imageRef") -> images.ImageInfo:
+    """The image that a body names, by its id or by the URL that ends in it."""
     image_id = ref.rstrip("/").rsplit("/", 1)[-1]
     if not is_uuid(image_id):
         raise Invalid(f"Invalid {field} provided.", field=field)
     try:
-        found = images.get(ctx, image_id)
+        return images.get(ctx, image_id)
     except (NotFound, Forbidden):
         raise Invalid(f"Image {image_id} could not be found.", field=field) from None
+
+
+def image(ctx: Context, ref: str, flavor: FlavorCopy, *, on_volume: bool = False, field: str = "imageRef") -> ImageCopy:
+    """A copy of the image, which must be usable and fit the flavor; the empty one for ""."""
+    return fitting(find_image(ctx, ref, field=field), flavor, on_volume=on_volume, field=field) if ref else ImageCopy()
+
+
+def fitting(found: images.ImageInfo, flavor: FlavorCopy, *, on_volume: bool = False, field: str = "imageRef") -> ImageCopy:
+    """As `image`, of an image that was found already."""
     if found.status != "active":
         raise Invalid(f"Image {found.id} is not active.", field=field)
     if flavor.ram < (found.min_ram or 0):
@@ -104,12 +111,14 @@ def image(ctx: Context, ref: str, flavor: FlavorCopy, *, on_volume: bool = False
     )  # fmt: skip
 
 
-def image_properties(ctx: Context, ref: str) -> dict[str, str]:
-    """The properties of an image; none when it is not there: `image` refuses it."""
+def image_devices(properties: dict[str, str]) -> list[BlockDevice]:
+    """The disks that an image of a server on volumes names."""
+    if properties.get("bdm_v2", "").lower() != "true":
+        return []
     try:
-        return images.get(ctx, ref.rstrip("/").rsplit("/", 1)[-1]).properties
-    except (NotFound, Forbidden):
-        return {}
+        return msgspec.json.decode(properties.get("block_device_mapping", "[]"), type=list[BlockDevice])
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        raise Invalid("The image's own block device mapping is not valid.", field="imageRef") from None
 
 
 def volume_image(ctx: Context, boots: Device, image: ImageCopy) -> ImageCopy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -40,7 +41,7 @@ def index(
     ctx: Context, *, window: Window, public: bool | None, min_disk: int | None = None, min_ram: int | None = None
 ) -> Page[Flavor]:
     """The flavors that the caller may use; `public` None (administrators): all of them."""
-    where = [Flavor.c.disabled.is_(False)] if not ctx.is_admin else []
+    where: list[Any] = [Flavor.c.disabled.is_(False)] if not ctx.is_admin else []
     mine = Flavor.c.flavorid.in_(sa.select(FlavorAccess.c.flavorid).where(FlavorAccess.c.project_id == ctx.project_id))
     if not ctx.is_admin:
         where.append(sa.or_(Flavor.c.is_public.is_(True), mine) if public is not False else sa.and_(Flavor.c.is_public.is_(False), mine))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from pilvi import network, placement
+from pilvi import image, network, placement
+from pilvi.compute.tables.migrations import Migration
 from pilvi.compute.tables.servers import Device, Server
+from pilvi.kernel import clock, log
 from pilvi.kernel.context import Context
-from pilvi.kernel.errors import NotFound
+from pilvi.kernel.errors import Conflict, Forbidden, Invalid, NotFound
+
+_ENDED = ("confirmed", "reverted", "error")  # migrations that hold nothing any more
 
 
 def give_back(ctx: Context, server: Server, *, failed: bool = False) -> None:
@@ -26,10 +30,26 @@ def give_back(ctx: Context, server: Server, *, failed: bool = False) -> None:
     for device in ctx.db.all(Device, Device.c.server_id == server.id, Device.c.destination == "volume"):
         let_volume_go(system, device, delete=device.delete_on_termination and not (failed and device.source == "volume"))
     placement.release(ctx.db, server.id)
+    for migration in ctx.db.all(Migration, Migration.c.server_id == server.id, Migration.c.status.not_in(_ENDED)):
+        placement.release(ctx.db, migration.uuid)
+        ctx.db.change(migration, status="confirmed" if migration.status == "finished" else "error", updated_at=clock.now())
+    if server.shelved_image is not None:
+        let_image_go(system, server.shelved_image.id)
+
+
+def let_image_go(ctx: Context, image_id: str) -> None:
+    """Delete the image that kept a shelved server's disk, unless somebody protected it."""
+    try:
+        image.delete(ctx, image_id)
+    except Forbidden:
+        log.info("the image of a shelved server is protected and stays", image=image_id)
 
 
 def let_volume_go(ctx: Context, device: Device, *, delete: bool) -> None:
-    """End the server's hold on a volume, and delete the volume where that was wished."""
+    """End the server's hold on a volume, and delete the volume where that was wished.
+
+    A volume that may not be deleted (it has snapshots, or is in a group) stays: the server does not wait for it.
+    """
     from pilvi import block_storage
 
     try:
@@ -39,4 +59,6 @@ def let_volume_go(ctx: Context, device: Device, *, delete: bool) -> None:
             block_storage.delete_volume(ctx, device.volume_id)
     except NotFound:
         pass  # the volume is gone already
+    except (Invalid, Conflict) as error:
+        log.info("the volume of a deleted server stays", volume=device.volume_id, why=error.message)
     ctx.db.change(device, attachment_id="", connection=None, state="wished")

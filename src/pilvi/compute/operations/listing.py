@@ -116,8 +116,9 @@ def _conditions(ctx: Context, query: ServersQuery) -> tuple[list[Any], list[Siev
             if name in _NUMBERS:
                 if not value.lstrip("-").isdigit():
                     raise Invalid(f"Invalid input for field {name}: '{value}' is not a number.", field=name)
-                value = int(value)
-            where.append(c[column] == (value.rstrip("/").rsplit("/", 1)[-1] if name in ("image", "flavor") else value))
+                where.append(c[column] == int(value))
+            else:
+                where.append(c[column] == (value.rstrip("/").rsplit("/", 1)[-1] if name in ("image", "flavor") else value))
     if query.config_drive is not None:
         where.append(c.config_drive == flag(query.config_drive, "config_drive"))
     if query.locked is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from pilvi.compute.operations import actions, create_checks, quotas
@@ -38,7 +40,7 @@ def resize(ctx: Context, server: Server, flavor_ref: str, disk_config: str | Non
     )
     migration = _migration(ctx, server, "resize", flavor.name)
     actions.begin(ctx, server, "resize")
-    values = {"disk_config": disk_config} if disk_config else {}
+    values: dict[str, Any] = {"disk_config": disk_config} if disk_config else {}
     ctx.db.change(server, task_state="resize_prep", updated_at=clock.now(), **values)
     ctx.start(ResizeServer(server=server.id, flavor=flavor, migration=migration.uuid))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from pilvi.compute.logic import states
 from pilvi.compute.operations import actions, create_checks
-from pilvi.compute.tables.servers import Server
+from pilvi.compute.tables.servers import Server, Wishes
 from pilvi.compute.workflows.delete_server import DeleteServer
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
@@ -43,6 +45,13 @@ def update(ctx: Context, server: Server, **values: Any) -> Server:
     if values:
         ctx.db.change(server, updated_at=clock.now(), **values)
     return server
+
+
+def pinned(server: Server, zone: str | None) -> Wishes:
+    """The wishes of a server that is kept to its zone from now on, or (None) free to be moved to any."""
+    if zone is not None and zone != server.zone:
+        raise Conflict(f"Instance {server.id} is in the availability zone {server.zone}; it can only be pinned to that one.")
+    return msgspec.structs.replace(server.wishes, zone=zone or "")
 
 
 def delete(ctx: Context, server: Server, *, force: bool = False) -> None:

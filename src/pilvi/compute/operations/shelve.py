@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from pilvi import image
-from pilvi.compute.operations import actions
+from pilvi.compute.operations import actions, letting_go
 from pilvi.compute.operations.servers import guard, ready
 from pilvi.compute.operations.snapshot import begin_image
 from pilvi.compute.operations.zones import zone_names
@@ -93,5 +93,5 @@ def _offload_one(ctx: Context, server_id: str) -> None:
 def _forget_image(ctx: Context, server: Server) -> None:
     """The shelved image of a server that never left its host is not needed."""
     if server.shelved_image is not None:
-        image.delete(ctx.system(), server.shelved_image.id)
+        letting_go.let_image_go(ctx.system(), server.shelved_image.id)
         ctx.db.change(server, shelved_image=None)

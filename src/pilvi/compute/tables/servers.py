@@ -147,7 +147,7 @@ class Server(
     secrets: dict[str, str] = {}  # admin_password (for the guest's first boot), password (what the guest posted, encrypted)
 
     @property
-    def uuid_number(self) -> str:
+    def machine_name(self) -> str:
         """instance-XXXXXXXX: the machine's name on its host."""
         return f"instance-{self.id[:8]}"
 

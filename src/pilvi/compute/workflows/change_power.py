@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pilvi import network
 from pilvi.compute.drivers import Power
@@ -81,7 +81,7 @@ class ChangePower(ServerWork):
     def note(self, ctx: Context) -> None:
         """The server is what was wished."""
         server, way = self.load(ctx), WAYS[self.way]
-        values: dict[str, object] = {"vm_state": way.vm_state, "power_state": POWER_STATES[way.power]}
+        values: dict[str, Any] = {"vm_state": way.vm_state, "power_state": POWER_STATES[way.power]}
         if self.way == "restore":
             values["deleted_at"] = None
         ctx.db.change(server, task_state=None, updated_at=clock.now(), fault=None, **values)

@@ -10,7 +10,7 @@ from pilvi.compute.tables.hosts import ComputeHost
 from pilvi.compute.tables.servers import Server
 from pilvi.kernel import agent, clock, log
 from pilvi.kernel.context import Context
-from pilvi.kernel.errors import Unavailable
+from pilvi.kernel.errors import HostError, Unavailable
 from pilvi.kernel.workflows import Wait, Workflow, effect
 
 _YEAR = 365 * 86400.0
@@ -40,7 +40,7 @@ class CleanHost(Workflow):
             raise Wait(_LATER)
         try:
             remove(ctx, self.server, self.host, self.ports)
-        except Unavailable:
+        except (Unavailable, HostError):
             raise Wait(_LATER / 10) from None
 
     def failed(self, ctx: Context, why: str) -> None:

@@ -90,12 +90,11 @@ class CreateServer(ServerWork):
     def failed(self, ctx: Context, why: str) -> None:
         if self.reason and not self.host:
             why = f"{self.reason}{'' if self.reason.endswith('.') else '.'} No other host would do. {why}"
-        server = self.fall(ctx, why, nics=[], host=None, node=None)
-        if server is None:
-            return
-        if self.host:
+        server = ctx.db.get(Server, self.server)
+        ports = [nic.port_id for nic in server.nics] if server is not None else []
+        if self.fall(ctx, why, nics=[], host=None, node=None) is not None and self.host:
             count_builds(ctx.db, self.host, failed=True)
-            ctx.start(CleanHost(server=self.server, host=self.host, ports=[]))
+            ctx.start(CleanHost(server=self.server, host=self.host, ports=ports))
 
     def fall(self, ctx: Context, why: str, *, vm_state: str | None = "error", **values: object) -> Server | None:
         """As all work falls, and what the server held is given back first."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pilvi import image, network, placement
-from pilvi.compute.operations import volumes
+from pilvi.compute.operations import letting_go, volumes
 from pilvi.compute.tables.servers import NOSTATE, RUNNING, SHUTDOWN, ImageCopy
-from pilvi.compute.workflows.clean_host import remove
+from pilvi.compute.workflows.clean_host import CleanHost, remove
 from pilvi.compute.workflows.create_server import CreateServer
 from pilvi.compute.workflows.server_work import ServerWork
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
-from pilvi.kernel.errors import NotFound
 from pilvi.kernel.workflows import effect, transaction
 
 
@@ -48,12 +47,13 @@ class ShelveServer(ServerWork):
             ctx.db.change(server, task_state="shelving_offloading")
             ctx.start(OffloadServer(server=self.server))
 
+    def preempted(self, ctx: Context) -> None:
+        if self.kept is not None:
+            letting_go.let_image_go(ctx.system(), self.kept.id)
+
     def failed(self, ctx: Context, why: str) -> None:
         if self.kept is not None:
-            try:
-                image.fail(ctx.system(), self.kept.id)
-            except NotFound:
-                pass  # somebody deleted the image while it was being made
+            image.fail(ctx.system(), self.kept.id)
         self.fall(ctx, why, vm_state="stopped", shelved_image=None, power="shutoff", power_state=SHUTDOWN)
 
 
@@ -98,10 +98,7 @@ class UnshelveServer(CreateServer):
         server = self.load(ctx)
         volumes.complete(ctx, server)
         if server.shelved_image is not None:
-            try:
-                image.delete(ctx.system(), server.shelved_image.id)
-            except NotFound:
-                pass  # somebody deleted it
+            letting_go.let_image_go(ctx.system(), server.shelved_image.id)
         self.settle(
             ctx, server, vm_state="active", power_state=RUNNING, launched_at=clock.now(), progress=100, shelved_image=None, shelved_at=None,
             base=server.shelved_image if server.shelved_image is not None else server.base,
@@ -113,5 +110,6 @@ class UnshelveServer(CreateServer):
         placement.release(ctx.db, self.server)
         for nic in server.nics:
             network.unbind_port(ctx.system(), nic.port_id)
-        self.fall(ctx, why, vm_state="shelved_offloaded", host=None, node=None, power="shutoff")
-
+        if self.host:
+            ctx.start(CleanHost(server=self.server, host=self.host, ports=[nic.port_id for nic in server.nics]))
+        ServerWork.fall(self, ctx, why, vm_state="shelved_offloaded", host=None, node=None, power="shutoff")

@@ -42,6 +42,9 @@ class SnapshotServer(ServerWork):
         ctx.db.change(server, task_state=None, updated_at=clock.now())
         actions.finish(ctx, server, self.event, self.what)
 
+    def preempted(self, ctx: Context) -> None:
+        image.fail(ctx.system(), self.image)
+
     def failed(self, ctx: Context, why: str) -> None:
         try:
             image.fail(ctx.system(), self.image)
@@ -71,6 +74,9 @@ class SnapshotVolumes(ServerWork):
     def note(self, ctx: Context) -> None:
         """The snapshot is complete."""
         self._end(ctx)
+
+    def preempted(self, ctx: Context) -> None:
+        image.fail(ctx.system(), self.image)
 
     def failed(self, ctx: Context, why: str) -> None:
         image.fail(ctx.system(), self.image)

@@ -61,6 +61,13 @@ def newest_password(tx: Transaction, user_id: str) -> Password | None:
     return found[0] if found else None
 
 
+def purge(tx: Transaction, lifetime: float) -> None:
+    """Forget wrong passwords of long ago."""
+    old = Failure.c.failed_at < clock.now() - lifetime
+    if tx.count(Failure, old):
+        tx.delete(Failure, old)
+
+
 def _make_wait(memory: Memory, who: tuple[str, str]) -> None:
     """Refuse at once who has guessed wrong too often and is too early; nobody sleeps for it."""
     attempts, last = memory.attempts.get(who, (0, 0.0))

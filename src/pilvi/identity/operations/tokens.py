@@ -37,7 +37,10 @@ class Vouched:
 
 
 def authenticate(program: Program, token: str) -> Caller:
-    """Who a token's bearer is; raises Unauthenticated.  Remembered, until anything in identity changes."""
+    """Who a token's bearer is; raises Unauthenticated.  Remembered, until anything in identity changes.
+
+    May open transactions of its own, so it is asked before the caller opens one.
+    """
     return vouch(of(program), token).caller
 
 

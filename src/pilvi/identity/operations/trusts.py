@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
 from pilvi.identity.memory import of
 from pilvi.identity.operations.effective import held_on_project, role_graph
@@ -12,6 +13,7 @@ from pilvi.identity.operations.revocations import revoke
 from pilvi.identity.tables import Credential, Project, Role, Trust, User
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
+from pilvi.kernel.db import Transaction
 from pilvi.kernel.errors import Forbidden, Invalid, NotFound
 
 
@@ -58,6 +60,14 @@ def remove(ctx: Context, trust: Trust) -> None:
         tx.delete(Credential, Credential.c.trust_id == one.id)
         revoke(tx, trust_id=one.id)
         waiting += tx.all(Trust, Trust.c.redelegated_trust_id == one.id, Trust.c.deleted_at.is_(None))
+
+
+def purge(tx: Transaction, lifetime: float) -> None:
+    """Forget trusts that have been over for longer than their tokens could last."""
+    horizon = clock.now() - lifetime
+    over = sa.or_(Trust.c.deleted_at < horizon, Trust.c.expires_at < horizon)
+    if tx.count(Trust, over):
+        tx.delete(Trust, over)
 
 
 def living(ctx: Context, *where: Any) -> list[Trust]:

@@ -12,6 +12,7 @@ VARCHAR(255); `Text` has no bound; `float` holds moments; lists, dicts and struc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
@@ -52,6 +53,7 @@ class Json(sa.types.UserDefinedType[Any]):
     def __init__(self, kind: Any = Any) -> None:
         self.kind = kind
         self._decode = msgspec.json.Decoder(kind, strict=False).decode
+        self._shared = lru_cache(maxsize=1024)(self._decode)  # of frozen structs: who reads them does not change what is in them
 
     def get_col_spec(self, **_: Any) -> str:
         return "TEXT"
@@ -67,6 +69,8 @@ class Json(sa.types.UserDefinedType[Any]):
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], Any]:
         decode = self._decode
+        if isinstance(self.kind, type) and issubclass(self.kind, msgspec.Struct) and self.kind.__struct_config__.frozen:
+            decode = self._shared  # many rows hold the same: a server's flavor
         return lambda value: None if value is None else decode(value)
 
     @property
@@ -133,7 +137,9 @@ class _RowMeta(type(msgspec.Struct)):
             columns = [_column(field, hints[field]) for field in cls.__struct_fields__]
             extra: list[Any] = [sa.Index(None, *index) for index in indexes]
             extra += [sa.UniqueConstraint(*columns_) for columns_ in unique]
-            cls.t = sa.Table(table, metadata, *columns, *extra)
+            serial = any(column.autoincrement is True for column in columns)
+            # a number once given out is never given to another row: who holds it of a row that is gone must miss
+            cls.t = sa.Table(table, metadata, *columns, *extra, sqlite_autoincrement=serial)
             cls.c = cls.t.c
             cls.keys = tuple(column.name for column in cls.t.primary_key.columns)
             fields = ", ".join(f"{field}=r[{place}]" for place, field in enumerate(cls.__struct_fields__))

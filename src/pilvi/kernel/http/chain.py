@@ -279,7 +279,7 @@ def _phrase(x: Exchange, result: Any) -> Answer:
             return answer
     if isinstance(body, Listing):
         items = render(body.items, x.version)
-        at = x.request.base_url + quote(x.request.path)
+        at = x.request.home + quote(x.request.path)
         told = dialect.list_body(route.out, items, more=body.more, marker=body.marker, request=x.request, at=at)
         told.update(body.extra)
     else:

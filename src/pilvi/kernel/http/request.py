@@ -34,6 +34,11 @@ class Request:
         self._query: list[tuple[str, str]] | None = None
 
     @property
+    def home(self) -> str:
+        """The URL of the service as this caller reached it."""
+        return self.base_url + self.prefix
+
+    @property
     def query(self) -> list[tuple[str, str]]:
         """The parameters behind the question mark, in order; raises Invalid on bytes that are not UTF-8."""
         if self._query is None:

@@ -66,7 +66,9 @@ class Route(msgspec.Struct, kw_only=True):
         return at is None or self.since <= at <= self.until
 
     def bind(self) -> None:
-        """Read from the handler's signature what it takes; said once, when the program is put together."""
+        """Read from the handler's signature what it takes; said when a program is put together."""
+        if self.takes:
+            return  # by another program of this process
         hints = typing.get_type_hints(self.handler, include_extras=True)
         takes: list[tuple[str, str]] = []
         for name in inspect.signature(self.handler).parameters:

@@ -236,7 +236,7 @@ def decode_query(shape: type[Query], pairs: list[tuple[str, str]], at: Version) 
         raise invalid(error, "") from None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _lists(shape: type[Query]) -> frozenset[str]:
     """The parameters that may be said several times."""
     return frozenset(field.wire for field in fields(shape) if _is_list(field.hint))

@@ -68,6 +68,8 @@ class Store:
         if type(workflow).__name__ not in self.kinds:
             raise TypeError(f"{type(workflow).__name__} is in no manifest")
         if workflow.preempts:
+            for work in self.pending(ctx.db, workflow.subject):
+                self.load(work).preempted(ctx)
             ctx.db.delete(Work, Work.c.subject == workflow.subject)
         now = clock.now()
         work = ctx.db.insert(

@@ -90,6 +90,9 @@ class Workflow(msgspec.Struct):
         """The id of what this work is about."""
         raise TypeError(f"{type(self).__name__} does not say its subject")
 
+    def preempted(self, ctx: Context) -> None:
+        """Another takes its place: give back what nobody but this workflow knows of, in one commit with the other's start."""
+
     def failed(self, ctx: Context, why: str) -> None:
         """A step failed for good: write what that means, in one commit with the end of the workflow."""
         raise TypeError(f"{type(self).__name__} does not say what failure means")

@@ -75,10 +75,12 @@ class Collection(Generic[R]):
         self.target = target or (lambda ctx, row: Target(row.project_id))  # type: ignore[attr-defined]
         self.wish = wish or (lambda ctx, data, project_id: Target(project_id))
         self.retarget = retarget or (lambda target, data: target)
-        self.columns = {name: name for name in kind.t.columns.keys() if name not in set(hidden)} | dict(columns or {})
+        self.columns = {name: name for name in kind.__struct_fields__ if name not in set(hidden)} | dict(columns or {})
         if "project_id" in self.columns:
             self.columns["tenant_id"] = "project_id"
         self.filters = {name: listing.column_filter(kind.c[column], name) for name, column in self.columns.items()} | dict(filters or {})
+        if "updated_at" in kind.c:
+            self.filters["changed_since"] = listing.changed_since(kind.c.updated_at)
         self.guarded = Attributes.of_reading(one)
         self.creating = Attributes.of_writing("create", one, create) if create else None
         self.updating = Attributes.of_writing("update", one, update) if update else None

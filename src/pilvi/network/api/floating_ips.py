@@ -55,7 +55,8 @@ def views(ctx: Context, rows: Sequence[FloatingIp]) -> list[dict[str, Any]]:
     for one in ctx.db.by(PortForwarding, PortForwarding.c.floatingip_id, [row.id for row in rows]):
         forwardings.setdefault(one.floatingip_id, []).append(
             {
-                "id": one.id, "internal_port_id": one.internal_port_id, "internal_port": one.internal_port, "external_port": one.external_port, "protocol": one.protocol,
+                "id": one.id, "internal_port_id": one.internal_port_id, "internal_port": one.internal_port,
+                "external_port": one.external_port, "protocol": one.protocol,
                 "internal_ip_address": one.internal_ip_address,
             }
         )  # fmt: skip
@@ -99,7 +100,7 @@ def _floating(ctx: Context, ref: str, verb: str) -> FloatingIp:
     row = ctx.db.get(FloatingIp, ref)
     if row is None:
         raise FloatingIPNotFound(ref)
-    target = Target(row.project_id, **{"ext_parent:tenant_id": row.project_id})
+    target = Target(row.project_id).with_known(**{"ext_parent:tenant_id": row.project_id})
     if not ctx.allowed(f"get_{_KIND}", target):
         raise FloatingIPNotFound(ref)
     if not ctx.allowed(f"{verb}_{_KIND}", target):

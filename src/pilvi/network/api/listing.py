@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.db.pages import Window
 from pilvi.kernel.errors import Invalid
@@ -42,6 +43,8 @@ def column_filter(column: Any, name: str) -> Filter:
     def convert(text: str) -> Any:
         if isinstance(kind, sa.Boolean):
             return truth(text, name)
+        if isinstance(kind, sa.Double):
+            return clock.parse(text, name)
         if isinstance(kind, sa.BigInteger):
             if not text.lstrip("-").isdecimal():
                 raise BadRequest(f"Invalid input for {name}. Reason: '{text[:50]}' is not an integer.", field=name)
@@ -56,6 +59,11 @@ def column_filter(column: Any, name: str) -> Filter:
         return found
 
     return condition
+
+
+def changed_since(column: Any) -> Filter:
+    """The filter for what has been changed since a moment."""
+    return lambda ctx, values: column >= max(clock.parse(text, "changed_since") for text in values)
 
 
 def has_tag(column: Any, tag: str) -> Any:

@@ -48,8 +48,8 @@ def views(ctx: Context, rows: Sequence[Network]) -> list[dict[str, Any]]:
     """Networks as clients see them."""
     ids = [row.id for row in rows]
     subnets: dict[str, list[str]] = {}
+    shared = sharing.shared_among(ctx, "network", ids)
     if ids:
-        shared = sharing.shared_among(ctx, "network", ids)
         query = sa.select(Subnet.c.network_id, Subnet.c.id).order_by(Subnet.c.created_at, Subnet.c.id)
         for start in range(0, len(ids), 500):
             for network_id, subnet_id in ctx.db.rows(query.where(Subnet.c.network_id.in_(ids[start : start + 500]))):

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from msgspec import Meta
 
 from pilvi.kernel.context import Context
-from pilvi.kernel.http.shape import wire
-from pilvi.network.api.collection import Collection, standard
+from pilvi.kernel.http.request import Answer
+from pilvi.kernel.http.shape import Body, wire
+from pilvi.network.api.collection import Collection, answer, standard
 from pilvi.network.api.rights import Target
 from pilvi.network.api.shapes import Described, DnsName, FixedIpGiven, Ip, Mac, Uuid, changes
 from pilvi.network.api.subnets import network_rights
@@ -88,7 +89,8 @@ def views(ctx: Context, rows: Sequence[Port]) -> list[dict[str, Any]]:
             "port_security_enabled": row.port_security_enabled, "binding:host_id": row.host_id, "binding:vif_type": row.vif_type,
             "binding:vif_details": row.vif_details, "binding:vnic_type": row.vnic_type, "binding:profile": row.profile,
             "extra_dhcp_opts": row.extra_dhcp_opts, "dns_name": row.dns_name, "dns_domain": row.dns_domain, "hints": row.hints,
-            "propagate_uplink_status": row.propagate_uplink_status, "qos_policy_id": None, "qos_network_policy_id": None,
+            "propagate_uplink_status": row.propagate_uplink_status, "ip_allocation": "immediate", "qos_policy_id": None,
+            "qos_network_policy_id": None,
             "dns_assignment": [_dns(row.dns_name, one.ip_address, domain) for one in row.fixed_ips],
         }  # fmt: skip
         found.append(view)
@@ -189,3 +191,25 @@ COLLECTION = Collection(
     columns={"binding:host_id": "host_id", "binding:vif_type": "vif_type", "binding:vnic_type": "vnic_type"},
     filters={"fixed_ips": _by_address, "security_groups": _by_group, "security_group_id": _by_group, "network:tenant_id": _by_network_owner},
 )  # fmt: skip
+
+
+class PairsGiven(Body):
+    """Address pairs to be added or removed."""
+
+    allowed_address_pairs: list[PairGiven]
+
+
+@COLLECTION.put("add_allowed_address_pairs", "update_port:allowed_address_pairs")
+def add_pairs(ctx: Context, ref: str, port: PairsGiven) -> Answer:
+    """Let the port send from more addresses."""
+    row = COLLECTION.find(ctx, ref, "update_port:allowed_address_pairs")
+    ports.add_pairs(ctx, row, port.allowed_address_pairs)
+    return answer({"port": COLLECTION.told(ctx, [row])[0]})
+
+
+@COLLECTION.put("remove_allowed_address_pairs", "update_port:allowed_address_pairs")
+def remove_pairs(ctx: Context, ref: str, port: PairsGiven) -> Answer:
+    """Let the port send from fewer addresses."""
+    row = COLLECTION.find(ctx, ref, "update_port:allowed_address_pairs")
+    ports.remove_pairs(ctx, row, port.allowed_address_pairs)
+    return answer({"port": COLLECTION.told(ctx, [row])[0]})

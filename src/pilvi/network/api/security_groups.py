@@ -155,8 +155,8 @@ def _default_filter(ctx: Context, values: list[str]) -> Any:
 GROUPS = Collection(
     "security_group", "security_groups", SecurityGroup, missing=SecurityGroupNotFound, views=groups_told, create=CreateGroup,
     update=changes(CreateGroup, ["stateful"]), make=security_groups.create, change=security_groups.update, drop=security_groups.delete,
-    visible=lambda ctx: sharing.visible(ctx, "security_group"), target=_group_target, prepare=(_has_default, _make_default), hidden=("tags", "default_of"),
-    filters={"shared": _shared_filter},
+    visible=lambda ctx: sharing.visible(ctx, "security_group"), target=_group_target,
+    prepare=(_has_default, _make_default), hidden=("tags", "default_of"), filters={"shared": _shared_filter},
 )  # fmt: skip
 RULES = Collection(
     "security_group_rule", "security_group_rules", SecurityRule, missing=SecurityGroupRuleNotFound, views=rules_told, create=CreateRule,

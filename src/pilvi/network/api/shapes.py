@@ -16,7 +16,8 @@ Uuid = Annotated[str, Meta(pattern=r"\A[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9
 Mac = Annotated[str, Meta(pattern=r"\A([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}\Z")]
 Ip = Annotated[str, Meta(max_length=64)]
 Tag = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[^,/]+\Z")]
-DnsName = Annotated[str, Meta(max_length=255, pattern=r"\A(([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?)?\Z")]
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+DnsName = Annotated[str, Meta(max_length=255, pattern=rf"\A({_LABEL}(\.{_LABEL})*\.?)?\Z")]
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
 
 
@@ -53,7 +54,8 @@ def changes(create: type[Body], names: Sequence[str], *, also: dict[str, Any] | 
     """The body of an update: these fields of the creating one, each of which may be left out."""
     hints = typing.get_type_hints(create, include_extras=True)
     known = {field.name: field for field in fields(create)}
-    namespace: dict[str, Any] = {"__annotations__": {}, "__module__": create.__module__, "__doc__": f"What can be changed of what {create.__name__} made."}
+    doc = f"What can be changed of what {create.__name__} made."
+    namespace: dict[str, Any] = {"__annotations__": {}, "__module__": create.__module__, "__doc__": doc}
     for name in ("name", "description", *names):
         if name in known:
             namespace["__annotations__"][name] = hints[name] | UnsetType
@@ -61,6 +63,7 @@ def changes(create: type[Body], names: Sequence[str], *, also: dict[str, Any] | 
     for name, hint in (also or {}).items():
         namespace["__annotations__"][name] = hint | UnsetType
         namespace[name] = wire(name, default=UNSET)
-    return type(Body)(create.__name__.replace("Create", "Change"), (Body,), namespace)
+    meta: Any = type(Body)
+    return meta(create.__name__.replace("Create", "Change"), (Body,), namespace)
 
 

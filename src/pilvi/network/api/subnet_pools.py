@@ -84,7 +84,9 @@ def _shared_filter(object_type: str, kind: Any) -> listing.Filter:
 
 POOLS = Collection(
     "subnetpool", "subnetpools", SubnetPool, missing=SubnetPoolNotFound, views=views, create=CreatePool,
-    update=changes(CreatePool, ["prefixes", "default_prefixlen", "min_prefixlen", "max_prefixlen", "default_quota", "address_scope_id", "is_default"]),
+    update=changes(
+        CreatePool, ["prefixes", "default_prefixlen", "min_prefixlen", "max_prefixlen", "default_quota", "address_scope_id", "is_default"]
+    ),
     make=subnet_pools.create, change=subnet_pools.update, drop=subnet_pools.delete, visible=lambda ctx: sharing.visible(ctx, "subnetpool"),
     target=lambda ctx, row: Target(row.project_id, {"shared": lambda: sharing.is_shared(ctx.db, "subnetpool", row.id, ctx.project_id)}),
     hidden=("tags", "prefixes"), filters={"shared": _shared_filter("subnetpool", SubnetPool)},

@@ -57,9 +57,11 @@ def views(ctx: Context, rows: Sequence[Trunk]) -> list[dict[str, Any]]:
     for one in ctx.db.by(SubPort, SubPort.c.trunk_id, [row.id for row in rows]):
         held.setdefault(one.trunk_id, []).append(one)
     return [
-        standard(row) | {"port_id": row.port_id, "admin_state_up": row.admin_state_up, "status": row.status, "sub_ports": _carried(held.get(row.id, []))}
+        standard(row) | {
+            "port_id": row.port_id, "admin_state_up": row.admin_state_up, "status": row.status, "sub_ports": _carried(held.get(row.id, [])),
+        }
         for row in rows
-    ]
+    ]  # fmt: skip
 
 
 COLLECTION = Collection(

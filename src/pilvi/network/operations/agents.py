@@ -30,7 +30,7 @@ def configurations(ctx: Context, row: Agent, kind: str) -> dict[str, Any]:
     """What the agent says of itself."""
     if kind == "dhcp":
         served = ctx.db.count(Port, Port.c.device_owner == DHCP, Port.c.host_id == row.host)
-        return {"networks": served, "dhcp_lease_duration": ctx.program.settings.network.dhcp_lease_seconds}
+        return {"networks": served, "dhcp_driver": ctx.program.settings.network.driver}
     if kind == "l3":
         return {"routers": ctx.db.count(Router, Router.c.host == row.host), "agent_mode": "legacy", "handle_internal_only_routers": True}
     if kind == "l2":

@@ -37,7 +37,7 @@ def create(ctx: Context, body: Any, project_id: str) -> FloatingIp:
     )  # fmt: skip
     outer.fixed_ips = addresses.for_port(ctx, outer, [_wish(ctx, network.id, body)])
     ctx.db.insert(outer)
-    values = records.born(project_id, body) | {"id": ref}
+    values: dict[str, Any] = records.born(project_id, body) | {"id": ref}
     row = FloatingIp(
         **values, floating_network_id=network.id, floating_ip_address=outer.fixed_ips[0].ip_address, floating_port_id=outer.id,
         dns_name=body.dns_name.lower(), dns_domain=body.dns_domain,

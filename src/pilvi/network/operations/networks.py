@@ -22,7 +22,7 @@ from pilvi.network.errors import (
     VlanIdInUse,
 )  # fmt: skip
 from pilvi.network.logic.words import NETWORK_OWNED, ROUTER_GATEWAY
-from pilvi.network.operations import floating_ips, records, sharing, subnets, wiring
+from pilvi.network.operations import floating_ips, placing, records, sharing, subnets, wiring
 from pilvi.network.operations.ports import delete_row
 from pilvi.network.tables import FloatingIp, Network, Port, Share, Subnet
 
@@ -88,7 +88,7 @@ def delete(ctx: Context, row: Network) -> None:
             f"Unable to complete operation on network {row.id}. There are one or more ports still in use on the network: "
             + ", ".join(port.id for port in strangers[:10])
         )
-    hosts = {port.host_id for port in ports if port.host_id}
+    hosts = {port.host_id for port in ports if port.host_id} | {*placing.outside_hosts(ctx, row)}
     for port in ports:
         delete_row(ctx, port, quiet=True)
     for subnet in ctx.db.all(Subnet, Subnet.c.network_id == row.id):
@@ -131,10 +131,14 @@ def _segment(ctx: Context, body: Any) -> tuple[str, str | None, int | None]:
             return _outside_segment(ctx)
         kind = settings.project_network_type
     if kind in UNNUMBERED and segment is not None:
-        raise InvalidInput(f"Invalid input for operation: segmentation_id prohibited for {kind} provider network.", field="provider:segmentation_id")
+        raise InvalidInput(
+            f"Invalid input for operation: segmentation_id prohibited for {kind} provider network.", field="provider:segmentation_id"
+        )
     if kind in ("flat", "vlan"):
         if not physical:
-            raise InvalidInput(f"Invalid input for operation: physical_network required for {kind} provider network.", field="provider:physical_network")
+            raise InvalidInput(
+                f"Invalid input for operation: physical_network required for {kind} provider network.", field="provider:physical_network"
+            )
         if physical not in settings.bridge_mappings:
             raise InvalidInput(
                 f"Invalid input for operation: physical_network '{physical[:64]}' unknown for {kind} provider network.",

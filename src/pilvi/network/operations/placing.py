@@ -27,6 +27,14 @@ def network_hosts(tx: Transaction, network_id: str) -> list[str]:
     return sorted(row[0] for row in found)
 
 
+def outside_hosts(ctx: Context, network: Network | None) -> list[str]:
+    """The living hosts that are to reach an external network themselves."""
+    settings = ctx.program.settings.network
+    if network is None or not network.external or network.network_type != "flat" or not settings.outside:
+        return []
+    return sorted(host for host, agent in living(ctx, ctx.db).items() if network.physical_network in agent.facts.get("bridge_mappings", {}))
+
+
 def choose(ctx: Context, kind: str, load: Mapping[str, int], physical: str | None = None) -> str | None:
     """The least loaded living host whose agent of that kind is not switched off (and that has the wire)."""
     fit = [

@@ -14,7 +14,7 @@ from pilvi.network.tables import FloatingIp, PortForwarding
 def create(ctx: Context, floating: FloatingIp, body: Any) -> PortForwarding:
     """One more port of the floating IP leads inside."""
     if floating.fixed_port_id:
-        raise FipInUseByPortForwarding(f"Floating IP {floating.id} is associated with the port {floating.fixed_port_id}; port forwardings need a free one.")
+        raise FipInUseByPortForwarding(f"Floating IP {floating.id} leads to the port {floating.fixed_port_id}; port forwardings need a free one.")
     row = PortForwarding(
         id=new_id(), project_id=floating.project_id, floatingip_id=floating.id, protocol=body.protocol, external_port=body.external_port,
         internal_port=body.internal_port, internal_ip_address=body.internal_ip_address or "", internal_port_id=body.internal_port_id,

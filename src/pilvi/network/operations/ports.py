@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pilvi.kernel.context import Context
@@ -20,7 +21,7 @@ from pilvi.network.errors import (
 )  # fmt: skip
 from pilvi.network.events import PortDeleted
 from pilvi.network.logic import addresses as arithmetic
-from pilvi.network.logic.words import COMPUTE, FLOATING_IP, NETWORK_OWNED, ROUTER_GATEWAY, ROUTER_INTERFACE
+from pilvi.network.logic.words import FLOATING_IP, NETWORK_OWNED, ROUTER_GATEWAY, ROUTER_INTERFACE
 from pilvi.network.operations import addresses, binding, default_groups, floating_links, records, wiring
 from pilvi.network.security_errors import SecurityGroupConflict
 from pilvi.network.tables import Allocation, Network, Pair, Port, PortGroup, SecurityGroup, SubPort, Trunk
@@ -50,7 +51,7 @@ def create(ctx: Context, body: Any, project_id: str, network: Network | None = N
     port.fixed_ips = addresses.for_port(ctx, port, body.fixed_ips)
     port.security_groups = _groups_for_new(ctx, port, body.security_groups, project_id)
     port.allowed_address_pairs = _pairs(ctx, port, body.allowed_address_pairs)
-    port.extra_dhcp_opts = [DhcpOption(one["opt_name"], one["opt_value"], one.get("ip_version", 4)) for one in body.extra_dhcp_opts if one["opt_value"] is not None]
+    port.extra_dhcp_opts = _merged_options(port, body.extra_dhcp_opts)
     return insert(ctx, port)
 
 
@@ -100,8 +101,6 @@ def update(ctx: Context, port: Port, given: dict[str, Any]) -> None:
         host = given.pop("host_id") or ""
         if host != port.host_id:
             new |= binding.bound_to(ctx, host)
-    if given.get("device_owner") == "" and "device_id" not in given and port.device_id == "" and port.device_owner.startswith(COMPUTE):
-        new["device_owner"] = ""
     if "profile" in given:
         given["profile"] = given["profile"] or {}
     before = Port(**port.values())
@@ -130,6 +129,21 @@ def _tell(ctx: Context, before: Port, port: Port, host_before: str) -> None:
         wiring.network_changed(ctx, port.network_id)
 
 
+def add_pairs(ctx: Context, port: Port, wanted: Sequence[Mapping[str, Any]]) -> None:
+    """Let the port send from these addresses as well."""
+    held = [{"ip_address": one.ip_address, "mac_address": one.mac_address} for one in port.allowed_address_pairs]
+    known = {(one["ip_address"], one["mac_address"]) for one in held}
+    new = [{"ip_address": one.ip_address, "mac_address": one.mac_address} for one in _pairs(ctx, port, wanted)]
+    update(ctx, port, {"allowed_address_pairs": held + [one for one in new if (one["ip_address"], one["mac_address"]) not in known]})
+
+
+def remove_pairs(ctx: Context, port: Port, wanted: Sequence[Mapping[str, Any]]) -> None:
+    """Let the port send from these addresses no more."""
+    gone = set(_pairs(ctx, port, wanted))
+    kept = [{"ip_address": one.ip_address, "mac_address": one.mac_address} for one in port.allowed_address_pairs if one not in gone]
+    update(ctx, port, {"allowed_address_pairs": kept})
+
+
 def delete(ctx: Context, port: Port) -> None:
     """Delete a port that the cloud itself does not need."""
     if port.device_owner in SERVICE_OWNERS:
@@ -140,7 +154,8 @@ def delete(ctx: Context, port: Port) -> None:
     trunk = ctx.db.one(Trunk, Trunk.c.port_id == port.id)
     carried = ctx.db.get(SubPort, port.id)
     if trunk is not None or carried is not None:
-        raise PortInUse(f"Unable to complete operation on port {port.id}: it is part of the trunk {(trunk or carried).id if trunk else carried.trunk_id}.")  # type: ignore[union-attr]
+        ref = trunk.id if trunk is not None else carried.trunk_id if carried is not None else ""
+        raise PortInUse(f"Unable to complete operation on port {port.id}: it is part of the trunk {ref}.")
     delete_row(ctx, port)
 
 
@@ -175,7 +190,7 @@ def _free_mac(ctx: Context, network_id: str, wanted: str | None) -> str:
 def _groups_for_new(ctx: Context, port: Port, wanted: list[str] | None, project_id: str) -> list[str]:
     if not port.port_security_enabled:
         if wanted:
-            raise PortSecurityPortHasSecurityGroup("Port security must be enabled and the port must have an IP address to use security groups.")
+            raise PortSecurityPortHasSecurityGroup("Port security must be enabled to use security groups.")
         return []
     if wanted is not None:
         return known_groups(ctx, wanted, project_id)
@@ -208,11 +223,11 @@ def known_groups(ctx: Context, wanted: list[str], project_id: str) -> list[str]:
 def _changed_groups(ctx: Context, port: Port, given: dict[str, Any], secure: bool) -> dict[str, Any]:
     if "security_groups" not in given:
         if not secure and port.security_groups:
-            raise PortSecurityPortHasSecurityGroup("Port has security group associated. Cannot disable port security or IP address until it is removed.")
+            raise PortSecurityPortHasSecurityGroup("Port has security group associated. Cannot disable port security until it is removed.")
         return {}
     wanted = given.pop("security_groups") or []
     if wanted and not secure:
-        raise PortSecurityPortHasSecurityGroup("Port security must be enabled and the port must have an IP address to use security groups.")
+        raise PortSecurityPortHasSecurityGroup("Port security must be enabled to use security groups.")
     groups = known_groups(ctx, wanted, port.project_id)
     ctx.db.delete(PortGroup, PortGroup.c.port_id == port.id)
     if groups:
@@ -220,7 +235,7 @@ def _changed_groups(ctx: Context, port: Port, given: dict[str, Any], secure: boo
     return {"security_groups": groups}
 
 
-def _pairs(ctx: Context, port: Port, wanted: list[dict[str, Any]] | None) -> list[Pair]:
+def _pairs(ctx: Context, port: Port, wanted: Sequence[Mapping[str, Any]] | None) -> list[Pair]:
     if not wanted:
         return []
     if not port.port_security_enabled:

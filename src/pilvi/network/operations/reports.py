@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import sqlalchemy as sa
+
 from pilvi.kernel.context import Context
-from pilvi.network.logic.words import NETWORK_OWNED, ROUTER_OWNERS
+from pilvi.network.logic.words import DHCP, NETWORK_OWNED, ROUTER_OWNERS
 from pilvi.network.operations import binding, wiring
+from pilvi.network.operations.addresses import serves
 from pilvi.network.tables import FloatingIp, Network, Port, Router, Subnet
 
 
@@ -55,9 +58,9 @@ def heal(ctx: Context) -> None:
     living = placing.living(ctx, ctx.db)
     if not living:
         return
-    wanted = {row.network_id for row in ctx.db.all(Subnet) if row.enable_dhcp}
-    served = {row.network_id for row in ctx.db.all(Port, Port.c.device_owner == "network:dhcp", Port.c.host_id.in_(list(living)))}
-    for network_id in wanted - served:
+    served = sa.select(Port.c.network_id).where(Port.c.device_owner == DHCP, Port.c.host_id.in_(list(living)))
+    idle = ctx.db.all(Subnet, Subnet.c.enable_dhcp == sa.true(), Subnet.c.network_id.not_in(served))
+    for network_id in {row.network_id for row in idle if serves(row, DHCP)}:
         network = ctx.db.get(Network, network_id)
         if network is not None and network.admin_state_up:
             wiring.network_changed(ctx, network_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pilvi.kernel.context import Context
@@ -46,12 +46,12 @@ def delete(ctx: Context, row: Router) -> None:
     wiring.router_gone(ctx, row.id, host)
 
 
-def add_routes(ctx: Context, row: Router, routes: Sequence[dict[str, str]]) -> None:
+def add_routes(ctx: Context, row: Router, routes: Sequence[Mapping[str, Any]]) -> None:
     """Have these routes as well."""
     _write(ctx, row, list(dict.fromkeys([*row.routes, *_parsed(routes)])))
 
 
-def remove_routes(ctx: Context, row: Router, routes: Sequence[dict[str, str]]) -> None:
+def remove_routes(ctx: Context, row: Router, routes: Sequence[Mapping[str, Any]]) -> None:
     """Have these routes no more."""
     gone = set(_parsed(routes))
     _write(ctx, row, [one for one in row.routes if one not in gone])
@@ -64,7 +64,7 @@ def _write(ctx: Context, row: Router, routes: list[Route]) -> None:
         wiring.router_changed(ctx, row.id)
 
 
-def checked_routes(ctx: Context, row: Router, routes: Sequence[dict[str, str]]) -> list[Route]:
+def checked_routes(ctx: Context, row: Router, routes: Sequence[Mapping[str, Any]]) -> list[Route]:
     """The routes, if the router can have them."""
     parsed = _parsed(routes)
     if len(set(parsed)) < len(parsed):
@@ -73,7 +73,7 @@ def checked_routes(ctx: Context, row: Router, routes: Sequence[dict[str, str]]) 
     return parsed
 
 
-def _parsed(routes: Sequence[dict[str, str]]) -> list[Route]:
+def _parsed(routes: Sequence[Mapping[str, Any]]) -> list[Route]:
     found = []
     for one in routes:
         net, hop = arithmetic.parse_cidr(one["destination"], "routes"), arithmetic.parse_address(one["nexthop"], "routes")

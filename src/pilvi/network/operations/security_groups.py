@@ -101,7 +101,8 @@ def delete_rule(ctx: Context, rule: SecurityRule) -> None:
 
 def same_rule(one: Any, other: Any) -> bool:
     """Whether two rules let the same pass."""
-    return all(getattr(one, name, None) == getattr(other, name, None) for name in _ALIKE) and same_protocol(one.protocol, other.protocol, one.ethertype)
+    alike = all(getattr(one, name, None) == getattr(other, name, None) for name in _ALIKE)
+    return alike and same_protocol(one.protocol, other.protocol, one.ethertype)
 
 
 def rule_values(ctx: Context, body: Any, project_id: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ def range_for(ctx: Context, row: Subnet, body: Any, network: Network, project_id
             raise BadRequest("Bad subnets request: a subnetpool must be specified in the absence of a cidr.", field="cidr")
         pool_id = _default_pool(ctx, row.ip_version).id
     if pool_id is None:
+        assert body.cidr is not None
         net = arithmetic.parse_cidr(body.cidr, "cidr")
         if body.ip_version is None:
             raise InvalidInput("Invalid input for operation: ip_version must be specified.", field="ip_version")

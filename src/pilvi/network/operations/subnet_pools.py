@@ -127,7 +127,7 @@ def _check_kept(row: SubnetPool, changed: SubnetPool) -> None:
     for text in row.prefixes:
         net = arithmetic.cidr_range(text)
         if not any(net.subnet_of(other) for other in new):  # type: ignore[arg-type]
-            raise IllegalSubnetPoolPrefixUpdate(f"Illegal update to prefixes: existing prefix {net} is not in {', '.join(changed.prefixes)}.", field="prefixes")
+            raise IllegalSubnetPoolPrefixUpdate(f"Illegal update to prefixes: the existing prefix {net} would be lost.", field="prefixes")
 
 
 def _check_scope_owner(ctx: Context, row: SubnetPool, given: dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ def _check_cut(ctx: Context, row: SubnetPool) -> None:
     for subnet in ctx.db.all(Subnet, Subnet.c.subnetpool_id == row.id):
         cut = arithmetic.cidr_range(subnet.cidr)
         if not any(cut.subnet_of(net) for net in nets):  # type: ignore[arg-type]
-            raise IllegalSubnetPoolPrefixUpdate(f"Illegal update to prefixes: existing prefix {cut} is in use by the subnet {subnet.id}.", field="prefixes")
+            raise IllegalSubnetPoolPrefixUpdate(f"Illegal update to prefixes: the subnet {subnet.id} uses {cut}.", field="prefixes")
 
 
 def _only_default(ctx: Context, row: SubnetPool) -> None:
@@ -170,7 +170,9 @@ def _check_scope(ctx: Context, row: SubnetPool, *, shared: bool) -> None:
     nets = [arithmetic.cidr_range(one) for one in row.prefixes]
     for other in ctx.db.all(SubnetPool, SubnetPool.c.address_scope_id == scope.id, SubnetPool.c.id != row.id):
         if any(net.overlaps(arithmetic.cidr_range(text)) for net in nets for text in other.prefixes):  # type: ignore[arg-type]
-            raise AddressScopePrefixConflict(f"Failed to associate address scope: subnetpools within an address scope must have unique prefixes ({other.id}).")
+            raise AddressScopePrefixConflict(
+                f"Failed to associate address scope: the prefixes of the pool {other.id} in the same scope overlap with these."
+            )
 
 
 # -- address scopes ----------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def _check_modes(row: Subnet, net: arithmetic.Range) -> None:
     if not modes:
         return
     if row.ip_version == 4:
-        raise InvalidInput("Invalid input for operation: ipv6_ra_mode and ipv6_address_mode are not valid when ip_version is 4.", field="ipv6_ra_mode")
+        raise InvalidInput("Invalid input for operation: IPv4 subnets have no ipv6_ra_mode or ipv6_address_mode.", field="ipv6_ra_mode")
     if not row.enable_dhcp:
         raise InvalidInput("Invalid input for operation: ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False.")
     if len(set(modes)) > 1:
@@ -138,7 +138,7 @@ def _check_apart(ctx: Context, row: Subnet, net: arithmetic.Range) -> None:
 def _gateway(row: Subnet, net: arithmetic.Range, text: str) -> str:
     gateway = arithmetic.parse_address(text, "gateway_ip")
     if gateway.version != row.ip_version:
-        raise InvalidInput(f"Invalid input for operation: gateway_ip '{gateway}' does not match the ip_version '{row.ip_version}'.", field="gateway_ip")
+        raise InvalidInput(f"Invalid input for operation: gateway_ip '{gateway}' is not of IPv{row.ip_version}.", field="gateway_ip")
     link_local = isinstance(gateway, ipaddress.IPv6Address) and gateway.is_link_local
     if not link_local and gateway in net:
         low, high = arithmetic.usable(net)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pilvi.kernel.context import Context
@@ -52,7 +52,7 @@ def carried(ctx: Context, row: Trunk) -> list[SubPort]:
     return ctx.db.all(SubPort, SubPort.c.trunk_id == row.id, order=[SubPort.c.segmentation_id])
 
 
-def add(ctx: Context, row: Trunk, wanted: Sequence[dict[str, Any]]) -> None:
+def add(ctx: Context, row: Trunk, wanted: Sequence[Mapping[str, Any]]) -> None:
     """Carry more ports."""
     _check_enabled(row)
     for one in wanted:
@@ -68,7 +68,7 @@ def add(ctx: Context, row: Trunk, wanted: Sequence[dict[str, Any]]) -> None:
     records.change(ctx.db, row)
 
 
-def _segmentation(one: dict[str, Any]) -> tuple[str, int]:
+def _segmentation(one: Mapping[str, Any]) -> tuple[str, int]:
     """Type and id of a port to be carried.  Raises InvalidInput."""
     kind, number = one.get("segmentation_type"), one.get("segmentation_id")
     if kind != "vlan":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.workflows import Workflow
@@ -16,7 +18,7 @@ def ensure_started(ctx: Context, workflow: Workflow) -> None:
     """Start the workflow unless the same is waiting to be run: that one will see what this commit writes."""
     waiting = ctx.db.update(
         Work, Work.c.subject == workflow.subject, Work.c.kind == type(workflow).__name__, Work.c.step == 0, Work.c.lease_until < clock.now(),
-        wake_at=0.0,
+        Work.c.state == msgspec.json.encode(workflow).decode(), wake_at=0.0,
     )  # fmt: skip
     if waiting:
         ctx.after_commit(ctx.program.workflows.alarm)
@@ -38,7 +40,7 @@ def port_gone(ctx: Context, port: Port) -> None:
     if not port.host_id:
         return
     ensure_started(ctx, RealizePort(port=port.id, host=port.host_id))
-    ensure_started(ctx, RealizeNetwork(network=port.network_id))
+    network_left(ctx, port.network_id, [port.host_id])
     group_members_changed(ctx, port.security_groups)
 
 
@@ -51,7 +53,7 @@ def network_left(ctx: Context, network_id: str, hosts: Iterable[str]) -> None:
     """Something of the network, or all of it, is to vanish from hosts that had it."""
     wanted = sorted(hosts)
     if wanted:
-        ctx.start(RealizeNetwork(network=network_id, hosts=wanted))
+        ensure_started(ctx, RealizeNetwork(network=network_id, hosts=wanted))
 
 
 def router_changed(ctx: Context, router_id: str) -> None:
@@ -62,7 +64,7 @@ def router_changed(ctx: Context, router_id: str) -> None:
 def router_gone(ctx: Context, router_id: str, host: str) -> None:
     """The router is to vanish from its host."""
     if host:
-        ctx.start(RealizeRouter(router=router_id, hosts=[host]))
+        ctx.start(RealizeRouter(router=router_id, hosts=[host], leave=True))
 
 
 def group_changed(ctx: Context, group_id: str) -> None:

@@ -13,6 +13,7 @@ from pilvi.kernel import log
 from pilvi.kernel.agent import remote
 from pilvi.kernel.context import Context
 from pilvi.kernel.workflows import Workflow, effect, transaction
+from pilvi.network.tables import Network
 
 PATIENCE = 120.0  # seconds that a host may take in all
 
@@ -65,7 +66,8 @@ class RealizeNetwork(_Realize):
 
         before = placing.network_hosts(ctx.db, self.network)
         dhcp.place(ctx, self.network)
-        self.hosts = sorted({*self.hosts, *before, *placing.network_hosts(ctx.db, self.network)})
+        reaching = placing.outside_hosts(ctx, ctx.db.get(Network, self.network))
+        self.hosts = sorted({*self.hosts, *before, *reaching, *placing.network_hosts(ctx.db, self.network)})
 
     @effect(within=PATIENCE)
     def tell_hosts(self, ctx: Context) -> None:
@@ -79,6 +81,7 @@ class RealizeRouter(_Realize):
 
     router: str
     hosts: list[str] = []  # where it was
+    leave: bool = False  # only leave those hosts
 
     @property
     def subject(self) -> str:
@@ -89,7 +92,8 @@ class RealizeRouter(_Realize):
         """Have the router placed on a host."""
         from pilvi.network.operations import placing
 
-        self.hosts = sorted({*self.hosts, *placing.place_router(ctx, self.router)})
+        if not self.leave:
+            self.hosts = sorted({*self.hosts, *placing.place_router(ctx, self.router)})
 
     @effect(within=PATIENCE)
     def tell_hosts(self, ctx: Context) -> None:
