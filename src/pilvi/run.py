@@ -38,6 +38,7 @@ async def _serve(program: Program, listeners: list[socket.socket], control_socke
     app = App(program, program.mounts, threads=program.settings.api.threads, streams=program.settings.api.streams)
     if program.settings.api.classic_ports:
         app.by_port = {mount.service.port: mount for mount in program.mounts}
+    app.pages = program.pages
     for path, made in program.sockets.items():
         app.sockets[path] = made
     control_socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import shutil
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +18,7 @@ from pilvi.kernel import clock
 from pilvi.kernel.context import Caller
 from pilvi.kernel.faults import Faults, Switch
 from pilvi.kernel.testing import people
-from pilvi.kernel.testing.cloud import Cloud, Told
+from pilvi.kernel.testing.cloud import Cloud
 from pilvi.kernel.workflows.store import Work
 from pilvi.network.drivers.fake import FakeWiring
 
@@ -139,15 +138,10 @@ class Life(Cloud):
 
     def ask(self, method: str, path: str, body: Any = None, *, person: str = "admin", **options: Any) -> Any:
         """The answer's JSON; the status must be a good one."""
-        version = COMPUTE if path.startswith("/compute") else VOLUME if path.startswith("/block_storage") or path.startswith("/volume") else ""
-        told = self.say(method, path, body, person=person, **({"version": version} | options))
+        version = COMPUTE if path.startswith("/compute") else VOLUME if path.startswith("/volume") else ""
+        told = self.say(method, path, body, person=person, version=version, **options)
         assert told.status < 300, f"{method} {path}: {told}"
         return told.json() if told.content else None
-
-    def tried(self, method: str, path: str, body: Any = None) -> Told:
-        """The answer, whatever it is."""
-        version = COMPUTE if path.startswith("/compute") else VOLUME
-        return self.say(method, path, body, person="admin", version=version)
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -197,7 +191,8 @@ def make_template(folder: Path) -> Template:
     life = Life(folder, World()).start()
     try:
         life.wait(lambda: life.ask("GET", "/compute/v2.1/os-hypervisors")["hypervisors"])
-        image = life.ask("POST", "/image/v2/images", {"name": "tiny", "disk_format": "qcow2", "container_format": "bare", "visibility": "public"})["id"]
+        body = {"name": "tiny", "disk_format": "qcow2", "container_format": "bare", "visibility": "public"}
+        image = life.ask("POST", "/image/v2/images", body)["id"]
         path, headers = f"/image/v2/images/{image}/file", {"content-type": "application/octet-stream"}
         told = life.put(path, data=small_disk("qcow2"), person="admin", headers=headers)
         assert told.status == 204, told
@@ -254,6 +249,3 @@ class Story:
             else:
                 life.stop()
         self.lives.clear()
-
-
-Step = Callable[[Story], Any]

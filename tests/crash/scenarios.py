@@ -21,14 +21,13 @@ WORKFLOWS: dict[str, tuple[Service, type[Workflow]]] = {
 
 @dataclass(frozen=True)
 class Scenario:
-    """A workflow's story.  `way` tells several of one workflow apart; `server` is the one that a delete shall win over."""
+    """A workflow's story; `way` tells several of one workflow apart."""
 
     workflow: str
     before: Callable[[Story], Any]
     begin: Callable[[Story], Any]
     ends: Callable[[Story], Any]
     way: str = ""
-    server: str = "s"
 
     @property
     def name(self) -> str:
@@ -38,9 +37,9 @@ class Scenario:
 SCENARIOS: list[Scenario] = []
 
 
-def scenario(workflow: str, before: Callable[[Story], Any], begin: Callable[[Story], Any], ends: Callable[[Story], Any], **more: str) -> None:
+def scenario(workflow: str, before: Callable[[Story], Any], begin: Callable[[Story], Any], ends: Callable[[Story], Any], way: str = "") -> None:
     """Add one."""
-    SCENARIOS.append(Scenario(workflow, before, begin, ends, **more))
+    SCENARIOS.append(Scenario(workflow, before, begin, ends, way))
 
 
 # -- finding and making ------------------------------------------------------------------------------
@@ -429,6 +428,18 @@ def volume_is_gone(story: Story) -> None:
     assert not story.world.volumes.volumes
 
 
+def delete_volume(story: Story) -> None:
+    story.life.ask("DELETE", f"{VOLUMES}/volumes/{volume(story)['id']}?cascade=true")
+
+
+def delete_snapshot(story: Story) -> None:
+    story.life.ask("DELETE", f"{VOLUMES}/snapshots/{snapshot(story)['id']}")
+
+
+def reimage(story: Story) -> None:
+    say_volume("os-reimage", {"image_id": story.image})(story)
+
+
 def from_image(story: Story) -> None:
     story.life.ask("POST", f"{VOLUMES}/volumes", {"volume": {"name": "v", "size": 1, "imageRef": story.image}})
 
@@ -443,15 +454,15 @@ def is_uploaded(story: Story) -> None:
 
 
 scenario("CreateVolume", nothing, from_image, volume_is("available", bootable="true"))
-scenario("DeleteVolume", with_snapshot, lambda story: story.life.ask("DELETE", f"{VOLUMES}/volumes/{volume(story)['id']}?cascade=true"), volume_is_gone)
+scenario("DeleteVolume", with_snapshot, delete_volume, volume_is_gone)
 scenario("ExtendVolume", make_volume, grow, volume_is("available", size=3))
-scenario("ReimageVolume", make_volume, lambda story: say_volume("os-reimage", {"image_id": story.image})(story), volume_is("available", bootable="true"))
+scenario("ReimageVolume", make_volume, reimage, volume_is("available", bootable="true"))
 scenario(
     "RevertVolume", with_snapshot, lambda story: say_volume("revert", {"snapshot_id": snapshot(story)["id"]})(story),
     lambda story: (volume_is("available")(story), snapshot_is_available(story)),
 )  # fmt: skip
 scenario("CreateSnapshot", make_volume, make_snapshot, snapshot_is_available)
-scenario("DeleteSnapshot", with_snapshot, lambda story: story.life.ask("DELETE", f"{VOLUMES}/snapshots/{snapshot(story)['id']}"), volume_is("available"))
+scenario("DeleteSnapshot", with_snapshot, delete_snapshot, volume_is("available"))
 scenario("UploadVolume", make_volume, upload, is_uploaded)
 scenario("SweepCopy", make_volume, upload, is_uploaded)
 scenario("CreateBackup", make_volume, make_backup, backup_is_available)

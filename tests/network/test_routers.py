@@ -31,7 +31,7 @@ def test_a_router_joins_a_project_network_with_the_outside(cloud: Cloud, wiring:
     assert seen.snat
     info = show(cloud, "router", router["id"])["external_gateway_info"]
     assert info["external_fixed_ips"][0]["ip_address"] == seen.gateway.addresses[0].address
-    cloud.wait(lambda: wiring.dhcp[network["id"]].metadata is False)  # the router serves it now
+    cloud.wait(lambda: network["id"] in wiring.dhcp and wiring.dhcp[network["id"]].metadata is False)  # the router serves it now
     told = drop(cloud, "router", router["id"])
     assert (told.status, kind_of(told)) == (409, "RouterInUse")
     assert interface(cloud, router, verb="remove", subnet_id=subnet["id"]).status == 200
@@ -86,7 +86,7 @@ def test_routes_lead_to_neighbours_and_keep_their_subnet(cloud: Cloud, wiring: F
     assert change(cloud, "router", router["id"], routes=[route | {"nexthop": "10.0.0.1"}]).status == 400
     where = f"/network/v2.0/routers/{router['id']}"
     assert cloud.put(f"{where}/add_extraroutes", {"router": {"routes": [route]}}).json()["router"]["routes"] == [route]
-    cloud.wait(lambda: [one.nexthop for one in wiring.routers[router["id"]].routes] == ["10.0.0.9"])
+    cloud.wait(lambda: router["id"] in wiring.routers and [one.nexthop for one in wiring.routers[router["id"]].routes] == ["10.0.0.9"])
     told = interface(cloud, router, verb="remove", subnet_id=subnet["id"])
     assert (told.status, kind_of(told)) == (409, "RouterInterfaceInUseByRoute")
     assert cloud.put(f"{where}/remove_extraroutes", {"router": {"routes": [route]}}).json()["router"]["routes"] == []
@@ -144,7 +144,7 @@ def test_single_ports_of_a_floating_ip_lead_inside(cloud: Cloud, wiring: FakeWir
     assert cloud.post(where, {"port_forwarding": wish}).status == 400
     assert cloud.post(where, {"port_forwarding": wish}, person="stranger").status == 404
     assert cloud.post(where, {"port_forwarding": wish}, person="reader").status == 403
-    cloud.wait(lambda: [one.floating_port for one in wiring.routers[router["id"]].forwardings] == [8080])
+    cloud.wait(lambda: router["id"] in wiring.routers and [one.floating_port for one in wiring.routers[router["id"]].forwardings] == [8080])
     told = change(cloud, "floatingip", floating["id"], port_id=port["id"])
     assert (told.status, kind_of(told)) == (409, "FipInUseByPortForwarding")
     one = f"{where}/{made.json()['port_forwarding']['id']}"

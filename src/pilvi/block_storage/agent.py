@@ -156,7 +156,7 @@ class VolumeAgent:
     def _image(self, wish: VolumeWish) -> FromImage | Progress:
         """The image's data on this host, inspected; or how the fetching goes."""
         from pilvi import image
-        from pilvi.image.inspect import inspect_file
+        from pilvi.image import inspect_file
 
         place = Path(image.path(self.program, wish.source_id) or "") if "api" in self.program.roles else Path("")
         if not place.is_file():

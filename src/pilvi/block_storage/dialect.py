@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pilvi.kernel import errors
@@ -52,8 +53,11 @@ def home(base_url: str) -> str:
 
 def links(base_url: str, project_id: str, collection: str, ref: str) -> list[dict[str, str]]:
     """The `self` and `bookmark` links of a thing."""
+    return linker(base_url, project_id, collection)(ref)
+
+
+def linker(base_url: str, project_id: str, collection: str) -> Callable[[str], list[dict[str, str]]]:
+    """A function from ids to their links, for long lists."""
     at = home(base_url)
-    return [
-        {"rel": "self", "href": f"{at}/v3/{project_id}/{collection}/{ref}"},
-        {"rel": "bookmark", "href": f"{at}/{project_id}/{collection}/{ref}"},
-    ]
+    itself, bookmark = f"{at}/v3/{project_id}/{collection}/", f"{at}/{project_id}/{collection}/"
+    return lambda ref: [{"rel": "self", "href": itself + ref}, {"rel": "bookmark", "href": bookmark + ref}]

@@ -61,6 +61,7 @@ class Demo:
         _head("1. What the machine needs")
         install_packages(GROUPS)
         image = self._guest_image()
+        self._console_page()
         _head("2. The cloud")
         self._start()
         _head("3. What a cloud's admin makes once")
@@ -85,6 +86,15 @@ class Demo:
         from pilvi import guest
 
         return guest.tiny_image(self.place.state / "guest", progress=_say)
+
+    def _console_page(self) -> None:
+        """noVNC's page, so that a browser shows the server's screen; the cloud works without it."""
+        from pilvi.guest.archive import fetch_files
+
+        try:
+            fetch_files("novnc", self.place.state / "novnc", _say)
+        except PilviError as error:
+            _say(f"no page for consoles in a browser: {error.message}")
 
     def _start(self) -> None:
         if self.place.pid() is None:

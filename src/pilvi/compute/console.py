@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,6 +16,7 @@ from pilvi.kernel.http.server import Receive, Scope, Send, Socket
 from pilvi.kernel.program import Program
 
 PATH = "/console"  # where the websocket is; noVNC's page lies below it
+NOVNC = "novnc/usr/share/novnc"  # in the state folder: where `pilvi demo` unpacks the package of noVNC's page
 _PIECE = 1 << 16
 
 
@@ -113,8 +115,12 @@ async def _join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rece
 def serve(program: Program) -> Callable[[], None]:
     """The role `console`: the websocket on the program's own port."""
     program.sockets[PATH] = console_socket(program)
+    for folder in (Path(program.settings.compute.novnc or "/usr/share/novnc"), program.state / NOVNC):
+        if (folder / "vnc.html").is_file():
+            program.pages[PATH.strip("/")] = folder
 
     def stop() -> None:
         program.sockets.pop(PATH, None)
+        program.pages.pop(PATH.strip("/"), None)
 
     return stop

@@ -98,4 +98,5 @@ SERVICE = Service(
     roles=ROLES,
     bootstrap=flavors.bootstrap,
     project_paths="/v2.1",
+    path_aliases={"/v2": "/v2.1"},
 )

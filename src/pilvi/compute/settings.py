@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     block_device_wait: float = 1800.0  # seconds that a volume may take to be made for a server
     scheduler_tries: int = 3  # hosts tried for one server
     console_token_ttl: float = 600.0
+    novnc: str = ""  # folder of noVNC's files; "": /usr/share/novnc, or what the demo fetched
     console_url: str = ""  # where noVNC's page lies; "": <public url>/console/vnc.html
     purge_deleted_after: float = 30 * 86400.0  # seconds that rows of deleted servers are kept; 0: for ever
     password_length: int = 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -89,6 +90,18 @@ def unpack(packages: Iterable[Package], folder: Path, progress: Callable[[str], 
         run("dpkg-deb", "-x", package, files)
         package.unlink()
     return files
+
+
+def fetch_files(name: str, folder: Path, progress: Callable[[str], None]) -> None:
+    """Lay the files of one package, without what it depends on, into `folder`, which is there whole or not at all."""
+    if folder.exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as made:
+        known = _ask([name])
+        if name not in known:
+            raise Outdated(f"The package archive of this machine does not offer {name}; run `apt-get update`.")
+        unpack([known[name]], Path(made), progress).rename(folder)
 
 
 def find_file(files: Path, name: str, folders: Sequence[str]) -> Path:

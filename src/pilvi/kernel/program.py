@@ -53,6 +53,7 @@ class Program:
         self.on_started: list[Callable[[], None]] = []
         self.health: dict[str, Callable[[], str]] = {}  # role -> says how it is in a few words; raises when it is not well
         self.sockets: dict[str, Any] = {}  # websocket paths, made by services' roles
+        self.pages: dict[str, Path] = {}  # first part of a path -> folder of files for browsers
         self._stops: list[Callable[[], None]] = []
         for service in services:
             self.workflows.register(service.workflows)

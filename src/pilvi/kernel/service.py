@@ -37,6 +37,8 @@ class Service(msgspec.Struct, kw_only=True):
     bootstrap: Callable[[Program], None] | None = None
     # paths that stand a second time behind /{project_id}: prefix of the versioned part, e.g. "/v3"
     project_paths: str = ""
+    # older names of a version's path: everything below it answers below them too
+    path_aliases: dict[str, str] = {}
     # catalog aliases: further types under which the same endpoint is listed
     aliases: Sequence[str] = ()
     # finds what is orphaned or drifted: yields (kind, subject, sentence, mend or None)

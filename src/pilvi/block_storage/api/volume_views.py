@@ -6,7 +6,7 @@ from typing import Any
 
 from pilvi.block_storage import policy
 from pilvi.block_storage.api.listing import moment
-from pilvi.block_storage.dialect import links
+from pilvi.block_storage.dialect import linker
 from pilvi.block_storage.operations import types
 from pilvi.block_storage.tables.hosts import ServiceHost
 from pilvi.block_storage.tables.volumes import Attachment, Volume
@@ -61,8 +61,10 @@ class VolumeView(View):
     volume_image_metadata: dict[str, str] | Given = UNSET
 
 
-def brief(ctx: Context, volume: Volume) -> BriefVolume:
-    return BriefVolume(id=volume.id, name=volume.name, links=links(ctx.base_url, ctx.project_id, "volumes", volume.id))
+def briefs(ctx: Context, volumes: list[Volume]) -> list[BriefVolume]:
+    """Volumes by name."""
+    links = linker(ctx.base_url, ctx.project_id, "volumes")
+    return [BriefVolume(id=one.id, name=one.name, links=links(one.id)) for one in volumes]
 
 
 def view(ctx: Context, volume: Volume) -> VolumeView:
@@ -80,7 +82,7 @@ def views(ctx: Context, volumes: list[Volume], *, extended: bool = True) -> list
     services = service_uuids(ctx) if ctx.version is not None and ctx.version >= (3, 48) else {}
     admin = extended and ctx.allowed(policy.SEE_HOST.name)
     shared = None if ctx.version is not None and ctx.version >= (3, 69) else False
-    micro, base, project = clock.iso_micro, ctx.base_url, ctx.project_id
+    micro, links = clock.iso_micro, linker(ctx.base_url, ctx.project_id, "volumes")
     told = []
     for one in volumes:
         read_only = one.read_only
@@ -92,7 +94,7 @@ def views(ctx: Context, volumes: list[Volume], *, extended: bool = True) -> list
                 volume_type=names.get(one.volume_type_id) if one.volume_type_id else None, volume_type_id=one.volume_type_id,
                 snapshot_id=one.snapshot_id, source_volid=one.source_volid,
                 metadata=one.metadata if read_only is None else {**one.metadata, "readonly": str(read_only)},
-                links=links(base, project, "volumes", one.id), user_id=one.user_id, bootable="true" if one.bootable else "false",
+                links=links(one.id), user_id=one.user_id, bootable="true" if one.bootable else "false",
                 multiattach=one.multiattach, group_id=one.group_id,
                 attachments=[attachment_of(ctx, each, admin) for each in attachments.get(one.id, ())],
                 service_uuid=services.get(one.host.partition("#")[0]), shared_targets=shared,

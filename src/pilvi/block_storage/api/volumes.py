@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from pilvi.block_storage import policy
 from pilvi.block_storage.api.listing import ListQuery, Metadata, Value255, filters, found, listing, projects, truth, window
-from pilvi.block_storage.api.volume_views import VolumeView, brief, view, views
+from pilvi.block_storage.api.volume_views import VolumeView, briefs, view, views
 from pilvi.block_storage.operations import volumes as operations
 from pilvi.block_storage.operations.groups import check_joins
 from pilvi.block_storage.tables.groups import Group
@@ -139,7 +139,7 @@ def index(ctx: Context, query: ListQuery, request: Request) -> Listing:
     if request.path.endswith("/"):  # a volume whose id is empty
         raise NotFound(kind="Volume", ref="")
     rows, extra = _rows(ctx, query, request)
-    return listing(rows, [brief(ctx, one) for one in rows], extra)
+    return listing(rows, briefs(ctx, rows), extra)
 
 
 @volumes.get("/detail", rule=INDEX, out="volumes")

@@ -17,6 +17,9 @@ class Mount:
             for route in resource.routes:
                 route.bind()
                 self.router.add(route.path, route)
+                for old, path in service.path_aliases.items():
+                    if route.path.startswith(path + "/"):
+                        self.router.add(old + route.path.removeprefix(path), route)
                 versioned = service.project_paths
                 if versioned and route.path.startswith(versioned + "/"):
                     self.router.add(f"{versioned}/{{_}}{route.path.removeprefix(versioned)}", route)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -40,6 +42,7 @@ class App:
         self.mounts = {mount.prefix.strip("/"): mount for mount in mounts}
         self.by_port: dict[int, Mount] = {}  # OpenStack's classic ports
         self.documents: dict[str, bytes] = {}  # OpenAPI, by service
+        self.pages: dict[str, Path] = {}  # first part of a path -> folder of files for browsers
         self.sockets: dict[str, Socket] = {}  # websocket paths
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="api")
         self.streams = ThreadPoolExecutor(streams, thread_name_prefix="stream")
@@ -140,6 +143,8 @@ class App:
             answer = Answer(200, metrics.text(), {"Content-Type": "text/plain; version=0.0.4"})
         elif scope["path"] == "/healthz":
             answer = Answer(200, b"ok\n", {"Content-Type": "text/plain"})
+        elif (page := self._page(scope["path"])) is not None:
+            answer = page
         elif scope["path"] == "/":
             listed = "".join(f"/{name}  {mount.service.title}\n" for name, mount in self.mounts.items())
             answer = Answer(200, f"Pilvi\n\n{listed}".encode(), {"Content-Type": "text/plain"})
@@ -156,6 +161,18 @@ class App:
         if made is None:
             made = self.documents[mount.prefix] = msgspec.json.encode(document(mount.service, __version__))
         return Answer(200, made, {"Content-Type": "application/json"})
+
+    def _page(self, path: str) -> Answer | None:
+        """A file for browsers; None when there is no such file, or the path leads out of its folder."""
+        first, _, rest = path.lstrip("/").partition("/")
+        folder = self.pages.get(first)
+        if folder is None or not rest or "\0" in rest:
+            return None
+        file = (folder / rest).resolve()
+        if not file.is_relative_to(folder.resolve()) or not file.is_file():
+            return None
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        return Answer(200, file.read_bytes(), {"Content-Type": kind, "X-Content-Type-Options": "nosniff"})
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         socket = self.sockets.get(scope["path"])

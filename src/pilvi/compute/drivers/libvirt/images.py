@@ -49,7 +49,7 @@ class ImageCache:
                 path.unlink(missing_ok=True)
 
     def _take(self, image_id: str, checksum: str, report: Report) -> None:
-        from pilvi.image.inspect import inspect_file
+        from pilvi.image import inspect_file
 
         stem = self.places.image_stem(image_id, checksum)
         part, converted = (self.places.images / f"{PARTIAL}{stem}{kind}" for kind in ("fetched", "converted"))
