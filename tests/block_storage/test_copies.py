@@ -73,6 +73,19 @@ def test_a_cascade_takes_the_snapshots_along(cloud: Cloud, make: Make) -> None:
     assert backend(cloud).world.volumes == {}
 
 
+def test_a_source_is_deleted_when_its_copies_are_made(cloud: Cloud, make: Make) -> None:
+    volume = make()
+    driver = backend(cloud)
+    driver._asks = 10**6  # copies do not end
+    ref = cloud.post(VOLUMES, {"volume": {"source_volid": volume["id"]}}).json()["volume"]["id"]
+    assert cloud.delete(f"{VOLUMES}/{volume['id']}").status == 202
+    cloud.wait(lambda: driver.world.asked.get(f"volume {ref}", 0) > 1)
+    assert volume["id"] in driver.world.volumes
+    driver._asks = 0
+    wait_for(cloud, "volumes", ref, "available")
+    gone(cloud, "volumes", volume["id"])
+
+
 def test_a_volume_goes_back_to_its_last_snapshot_only(cloud: Cloud, make: Make) -> None:
     volume = make()
     world = backend(cloud).world.volumes

@@ -42,7 +42,7 @@ def test_sharing_with_everyone_is_for_admins(cloud: Cloud) -> None:
 def test_others_things_are_not_shared_by_strangers(cloud: Cloud) -> None:
     network, _ = lan(cloud)
     wish = {"object_type": "network", "object_id": network["id"], "action": "access_as_shared", "target_tenant": THEIRS}
-    assert ask(cloud, "rbac_policy", person="stranger", **wish).status == 403
+    assert ask(cloud, "rbac_policy", person="stranger", **wish).status == 404
     assert ask(cloud, "rbac_policy", object_type="moon", object_id="x", action="access_as_shared", target_tenant=THEIRS).status == 400
 
 

@@ -20,12 +20,13 @@ from pilvi.network.door import (
 from pilvi.network.door_structs import Address, NetworkRequest, PortInfo
 from pilvi.network.events import FloatingIpChanged, PortChanged, PortDeleted
 from pilvi.network.metadata import MetadataAnswer, MetadataRequest
-from pilvi.network.operations import for_compute
+from pilvi.network.operations import fixed_addresses, for_compute
 from pilvi.network.roles import namespace
 from pilvi.network.views_for_servers import addresses_of, find_port_by_source, groups_of, ports_of
 
 __all__ = [
     "Address", "FloatingIpChanged", "MetadataAnswer", "MetadataRequest", "NetworkRequest", "PortChanged", "PortDeleted", "PortInfo",
-    "add_group", "addresses_of", "adopt_port", "bind_port", "create_port", "delete_port", "find_port_by_source", "for_compute", "groups_of",
+    "add_group", "addresses_of", "adopt_port", "bind_port", "create_port", "delete_port", "find_port_by_source", "fixed_addresses", "for_compute",
+    "groups_of",
     "namespace", "plug", "ports_of", "release_port", "remove_group", "request_networks", "set_metadata_handler", "unbind_port", "unplug",
 ]  # fmt: skip

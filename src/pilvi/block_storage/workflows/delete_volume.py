@@ -7,11 +7,11 @@ from typing import ClassVar
 from pilvi.block_storage.events import VolumeChanged
 from pilvi.block_storage.operations import messages
 from pilvi.block_storage.tables.volumes import Attachment, Snapshot, Transfer, Volume
-from pilvi.block_storage.workflows.reach import agent_of, retry_while_copied
+from pilvi.block_storage.workflows.reach import BUSY, agent_of, has_heirs, retry_while_copied
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import HostError
-from pilvi.kernel.workflows import Workflow, effect, transaction
+from pilvi.kernel.workflows import Wait, Workflow, effect, transaction
 
 
 class DeleteVolume(Workflow):
@@ -32,6 +32,9 @@ class DeleteVolume(Workflow):
                 return
             snapshots = [one.id for one in tx.all(Snapshot, Snapshot.c.volume_id == self.volume_id)]
             attachments = [one.id for one in tx.all(Attachment, Attachment.c.volume_id == self.volume_id)]
+            heirs = has_heirs(tx, self.volume_id, snapshots)
+        if heirs:
+            raise Wait(BUSY)
         one = agent_of(ctx.program, volume.host, request_id=ctx.request_id)
         if volume.copy_id:
             one.remove_copy(volume.copy_id)

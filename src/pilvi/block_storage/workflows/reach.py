@@ -14,7 +14,7 @@ from pilvi.kernel.progress import Progress
 from pilvi.kernel.workflows import Wait
 
 _POLL = 0.4  # seconds between two questions how long work goes
-_BUSY = 2.0  # seconds until a volume that was being copied is tried again
+BUSY = 1.0  # seconds until a volume that was being copied is tried again
 
 
 def agent_of(program: Program, host: str, *, request_id: str = "") -> VolumeAgent:
@@ -47,8 +47,17 @@ def retry_while_copied(ctx: Context, volume_id: str, error: HostError) -> None:
     with ctx.program.db.transaction(write=False) as tx:
         copied = is_copied(tx, volume_id)
     if copied:
-        raise Wait(_BUSY) from error
+        raise Wait(BUSY) from error
     raise error
+
+
+def has_heirs(tx: Transaction, volume_id: str, snapshot_ids: list[str]) -> bool:
+    """Whether volumes are being made from the volume or its snapshots: it goes when they are made."""
+    making = Volume.c.status == "creating"
+    return bool(
+        tx.count(Volume, Volume.c.source_volid == volume_id, making)
+        or (snapshot_ids and tx.count(Volume, Volume.c.snapshot_id.in_(snapshot_ids), making))
+    )
 
 
 def is_copied(tx: Transaction, volume_id: str) -> bool:

@@ -47,6 +47,7 @@ RESOURCES = [
     floating_ips.floating_ips,
     floating_ips.pools,
     floating_ips.actions,
+    fixed_addresses.actions,
     images.images,
     images.metadata,
     networks.networks,

@@ -11,6 +11,7 @@ import msgspec
 from pilvi import network
 from pilvi.compute.api import server_views
 from pilvi.compute.api.create_shapes import Description, DiskConfig, File, Hostname, IPv4, IPv6, Metadata, Password, ServerName, UserData
+from pilvi.compute.logic.names import ipv6
 from pilvi.compute.operations import create_checks, rebuild, resize, shelve, snapshot
 from pilvi.compute.operations.create import new_password
 from pilvi.compute.operations.servers import find, guard
@@ -116,6 +117,8 @@ def do_rebuild(ctx: Context, server_id: str, body: Rebuild) -> Answer:
         raise Invalid("Image signature certificate validation is not offered by this cloud.", field="trusted_image_certificates")
     names = ("name", "metadata", "access_v4", "access_v6", "disk_config", "description", "hostname")
     values: dict[str, Any] = {name: getattr(body, name) for name in names if getattr(body, name) is not UNSET}
+    if values.get("access_v6"):
+        values["access_v6"] = ipv6(values["access_v6"], "rebuild.accessIPv6")
     if body.user_data is not UNSET:
         values["user_data"] = create_checks.user_data(body.user_data)  # type: ignore[arg-type]
     if body.key_name is not UNSET:

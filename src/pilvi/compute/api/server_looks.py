@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from pilvi import network
+from pilvi.compute.api import security_groups
 from pilvi.compute.drivers import MachineUse
 from pilvi.compute.operations import actions as action_notes
 from pilvi.compute.operations import consoles
@@ -227,10 +228,8 @@ def show_topology(ctx: Context, server_id: str) -> dict[str, Any]:
 
 @groups.get("", rule=GROUPS, out="security_groups")
 def list_groups(ctx: Context, server_id: str) -> list[dict[str, Any]]:
-    """A server's security groups, by name."""
-    server = find(ctx, server_id)
-    names = dict.fromkeys(network.groups_of(ctx.db, [server.id]).get(server.id, []))
-    return [{"id": name, "name": name, "description": "", "tenant_id": server.project_id, "rules": []} for name in names]
+    """A server's security groups."""
+    return [security_groups.view(one) for one in network.for_compute.groups_of_server(ctx, find(ctx, server_id).id)]
 
 
 class ExternalEvent(Body):

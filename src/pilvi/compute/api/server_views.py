@@ -63,7 +63,13 @@ def basic(ctx: Context, server: Server, *, more: frozenset[str] = frozenset()) -
     """The answer to PUT and rebuild: until 2.74 without what extensions added."""
     version = ctx.version or Version(2, 1)
     shown: dict[str, Any] = msgspec.to_builtins(render(full(ctx, [server])[0], version))
-    return shown if version >= V2_75 else {name: value for name, value in shown.items() if name in _BASIC or name in more}
+    if version >= V2_75:
+        return shown
+    told = {name: value for name, value in shown.items() if name in _BASIC or name in more}
+    told["addresses"] = {
+        name: [{"version": one["version"], "addr": one["addr"]} for one in listed] for name, listed in told.get("addresses", {}).items()
+    }
+    return told
 
 
 def _full(

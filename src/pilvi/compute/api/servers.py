@@ -109,6 +109,8 @@ def update(ctx: Context, server_id: str, server: UpdateServer) -> dict[str, Any]
     found = operations.find(ctx, server_id)
     _check_hostname(ctx, server.hostname)
     given = {name: getattr(server, name) for name in UpdateServer.__struct_fields__ if getattr(server, name) is not UNSET}
+    if given.get("access_v6"):
+        given["access_v6"] = names.ipv6(given["access_v6"], "server.accessIPv6")
     if "zone" in given:
         given["wishes"] = operations.pinned(found, given.pop("zone"))
     operations.update(ctx, found, **given)

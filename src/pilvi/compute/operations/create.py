@@ -134,7 +134,8 @@ def _write(
             user_data=user_data, config_drive=config_drive or ctx.program.settings.compute.config_drive_always,
             metadata=wanted.metadata, tags=list(dict.fromkeys(wanted.tags)), disk_config=wanted.disk_config or "MANUAL",
             root_device=next(one.device for one in devices if one.boot_index == 0), access_v4=wanted.access_v4 or "",
-            access_v6=wanted.access_v6 or "", reservation_id=made.reservation_id, launch_index=place, group_id=group_id, wishes=wishes,
+            access_v6=names.ipv6(wanted.access_v6 or "", "server.accessIPv6"),
+            reservation_id=made.reservation_id, launch_index=place, group_id=group_id, wishes=wishes,
             zone=None, secrets={"admin_password": made.password, "seed": secrets.token_hex(32)},
         )
     )  # fmt: skip

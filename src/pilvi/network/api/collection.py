@@ -109,13 +109,15 @@ class Collection(Generic[R]):
         return self.may(ctx, ctx.db.get(self.kind, ref), ref, action)
 
     def may(self, ctx: Context, row: R | None, ref: str, action: str) -> R:
-        """As `find`, of a row that has been read."""
+        """As `find`, of a row that has been read.  What is another's is not there for who may not do it."""
         if row is None:
             raise self.missing(ref)
         target = self.target(ctx, row)
         if not ctx.allowed(f"get_{self.one}", target):
             raise self.missing(ref)
         if action and not ctx.allowed(action, target):
+            if getattr(row, "project_id", ctx.project_id) != ctx.project_id:
+                raise self.missing(ref)
             raise PolicyNotAuthorized(action)
         return row
 
@@ -129,8 +131,8 @@ class Collection(Generic[R]):
         rows = page(ctx.db, self.kind, *asked.where, window=asked.window, key=self.key)
         body: dict[str, Any] = {self.many: self.told(ctx, rows, asked.fields)}
         if asked.window.limit is not None and rows:
-            here, back = asked.window.marker is not None, asked.window.reverse
-            after, before = (here, rows.more) if back else (rows.more, here)
+            full, here = len(rows) >= asked.window.limit, asked.window.marker is not None
+            after, before = (True, full) if asked.window.reverse else (full, here)
             body |= DIALECT.page_links(
                 self.many, request, request.base_url + request.prefix + quote(request.path),
                 following=getattr(rows[-1], self.key) if after else None, before=getattr(rows[0], self.key) if before else None,

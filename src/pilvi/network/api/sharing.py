@@ -13,8 +13,8 @@ from pilvi.network.api.collection import Collection
 from pilvi.network.api.rights import Target
 from pilvi.network.api.shapes import changes
 from pilvi.network.errors import BadRequest, PolicyNotAuthorized, RbacPolicyNotFound
-from pilvi.network.operations import sharing
-from pilvi.network.tables import Network, Share
+from pilvi.network.operations import records, sharing
+from pilvi.network.tables import Network, Record, Share
 from pilvi.network.tables.sharing import EVERYONE
 
 
@@ -42,9 +42,10 @@ def create(ctx: Context, body: Any, project_id: str) -> Share:
     if row is None:
         raise RbacPolicyNotFound(body.object_id)
     if not ctx.is_admin and row.project_id != ctx.project_id:
-        raise PolicyNotAuthorized("create_rbac_policy")
+        raise RbacPolicyNotFound(body.object_id)
     sharing.claim(ctx, project_id)
     made = sharing.share(ctx.db, project_id, body.object_type, body.object_id, body.action, target)
+    _bump(ctx, made)
     if body.action == sharing.EXTERNAL and isinstance(row, Network) and not row.external:
         ctx.db.change(row, external=True)
     return made
@@ -60,12 +61,24 @@ def update(ctx: Context, row: Share, given: dict[str, Any]) -> None:
         row.target_project = target
 
 
+def drop(ctx: Context, row: Share) -> None:
+    """Share no more."""
+    sharing.unshare(ctx, row)
+    _bump(ctx, row)
+
+
+def _bump(ctx: Context, row: Share) -> None:
+    kind = sharing.KINDS[row.object_type]
+    if issubclass(kind, Record):
+        records.bump(ctx.db, kind, row.object_id)
+
+
 def views(ctx: Context, rows: Sequence[Share]) -> list[dict[str, Any]]:
     """RBAC policies as clients see them."""
     return [
         {
             "id": row.id, "project_id": row.project_id, "tenant_id": row.project_id, "object_type": row.object_type,
-            "object_id": row.object_id, "action": row.action, "target_project": row.target_project, "target_tenant": row.target_project,
+            "object_id": row.object_id, "action": row.action, "target_tenant": row.target_project,
         }
         for row in rows
     ]  # fmt: skip
@@ -85,8 +98,8 @@ def _wish(ctx: Context, data: dict[str, Any], project_id: str) -> Target:
 COLLECTION = Collection(
     "rbac_policy", "rbac_policies", Share, missing=RbacPolicyNotFound, views=views, create=CreatePolicy,
     update=changes(CreatePolicy, ["target_project", "target_tenant"]), make=create, change=update,
-    drop=lambda ctx, row: sharing.unshare(ctx, row),
-    visible=lambda ctx: None if ctx.is_admin else (Share.c.project_id == ctx.project_id) | (Share.c.target_project == ctx.project_id),
+    drop=drop,
+    visible=lambda ctx: None if ctx.is_admin else Share.c.project_id == ctx.project_id,
     target=lambda ctx, row: Target(row.project_id), wish=_wish,
     retarget=lambda known, data: known.with_known(for_everyone=_for_everyone(data)), columns={"target_tenant": "target_project"},
 )  # fmt: skip

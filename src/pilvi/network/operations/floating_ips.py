@@ -103,7 +103,7 @@ def delete(ctx: Context, row: FloatingIp) -> None:
 def inner_address(ctx: Context, row: FloatingIp, port_id: str, fixed: str | None) -> tuple[Port, str, str]:
     """The port, its address, and the router by which the floating IP can lead there.  Raises the API's errors."""
     port = ctx.db.get(Port, port_id)
-    if port is None or not (port.project_id == ctx.project_id or sharing.sees_all(ctx)):
+    if port is None:
         raise PortNotFound(port_id)
     if port.project_id != row.project_id and not sharing.sees_all(ctx):
         raise BadRequest(
