@@ -7,6 +7,7 @@ from pilvi.compute.api import (
     audit_logs,
     availability_zones,
     extensions,
+    fixed_addresses,
     flavors,
     floating_ips,
     gone,

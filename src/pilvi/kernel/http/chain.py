@@ -103,6 +103,8 @@ def identify_caller(x: Exchange) -> None:
         return
     started = time.time()
     x.caller = x.program.authenticate(token)
+    if x.standing.names[:1] == ("_",) and x.found is not None and x.found.values[0] != x.caller.project_id:
+        raise Invalid(f"Malformed request url: the project {x.found.values[0][:64]} in it is not the token's.")
     service = x.mount.service
     if x.caller.access_rules is not None and not permits(x.caller.access_rules, (service.type, *service.aliases), x.request.method, x.request.path):
         raise Unauthenticated
