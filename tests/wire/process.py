@@ -28,7 +28,7 @@ def free_port() -> int:
 def clean_environment() -> dict[str, str]:
     """This process' environment without what would reach the cloud or the client from outside."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "PILVI_", "PYTHON", "CLIFF_"))}
-    return {**kept, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    return {**kept, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 class RealCloud:

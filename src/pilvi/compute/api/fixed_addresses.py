@@ -14,8 +14,8 @@ from pilvi.kernel.http import Body, Resource, wire
 
 actions = Resource("/v2.1/servers", tag="fixed addresses", until="2.43")
 
-ADD = policy.admin("os-multinic:add", "Give a server one more address on a network.")
-REMOVE = policy.admin("os-multinic:remove", "Take an address from a server.")
+ADD = policy.member("os-multinic:add", "Give a server one more address on a network.")
+REMOVE = policy.member("os-multinic:remove", "Take an address from a server.")
 
 
 class Add(Body):

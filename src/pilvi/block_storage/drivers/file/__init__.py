@@ -226,7 +226,7 @@ class FileBackend:
         if (known := self._conversions.ask(key)) or final.exists():
             return known or DONE
         try:
-            format = images.QEMU_FORMATS.get(disk_format)
+            qemu_format = images.QEMU_FORMATS.get(disk_format)
             if format is None:
                 raise HostError(f"Volumes cannot be copied as {disk_format}.", elsewhere=False)
             if snapshot_id:
