@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -72,6 +73,7 @@ def _warm_up() -> None:
         importlib.import_module(module)
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.suppress(SystemExit):
         stock(["help", "server", "list"])
+    logging.getLogger().handlers.clear()  # each command brings its own
 
 
 def _run(words: list[str], environment: dict[str, str]) -> tuple[int, str]:

@@ -227,18 +227,18 @@ class FileBackend:
             return known or DONE
         try:
             qemu_format = images.QEMU_FORMATS.get(disk_format)
-            if format is None:
+            if qemu_format is None:
                 raise HostError(f"Volumes cannot be copied as {disk_format}.", elsewhere=False)
             if snapshot_id:
-                return self._convert(key, self._places.snapshot(volume_id, snapshot_id), "qcow2", final, format)
+                return self._convert(key, self._places.snapshot(volume_id, snapshot_id), "qcow2", final, qemu_format)
             self._places.present(volume_id)
-            if format == "qcow2" or format == "raw":
-                return self._copy(key, volume_id, final, format)
+            if qemu_format == "qcow2" or qemu_format == "raw":
+                return self._copy(key, volume_id, final, qemu_format)
             point = self._places.point(key)
             copied = self._copy(key, volume_id, point, "qcow2")
             if copied != DONE:
                 return copied
-            return self._convert(key, point, "qcow2", final, format, after=point.unlink)
+            return self._convert(key, point, "qcow2", final, qemu_format, after=point.unlink)
         except HostError as error:
             return failed(error)
 

@@ -1,0 +1,53 @@
+"""Migrations: a new database and one that was taken through all revisions have the same tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from pilvi import program
+from pilvi.kernel.db import Database, metadata
+from pilvi.kernel.db.migrations import head, migrate, upgrade
+from pilvi.kernel.errors import Unavailable
+
+
+def differences(database: Database) -> list[object]:
+    def ours(thing: object, name: str | None, kind: str, *_: object) -> bool:
+        return not (kind == "table" and str(name).startswith("things_"))  # tables of other tests
+
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"include_object": ours, "compare_type": False})
+        return compare_metadata(context, metadata)
+
+
+def test_both_ways_end_in_the_same_tables(tmp_path: Path) -> None:
+    assert program.SERVICES
+    fresh, old = Database(f"sqlite:///{tmp_path}/fresh.db"), Database(f"sqlite:///{tmp_path}/old.db")
+    migrate(fresh)
+    upgrade(old)
+    assert differences(fresh) == []
+    assert differences(old) == [], 'declare what changed by: scripts/migration "what changes"'
+    fresh.close()
+    old.close()
+
+
+def test_said_again_nothing_happens(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/cloud.db")
+    migrate(database)
+    migrate(database)
+    database.close()
+
+
+def test_the_database_of_a_newer_program_is_refused(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/cloud.db")
+    migrate(database)
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(Unavailable, match="9999"):
+        migrate(database)
+    assert head() < "9999"
+    database.close()
