@@ -8,8 +8,9 @@ import pytest
 
 from pilvi.compute.workflows.server_work import ServerWork
 from tests.crash import audit
+from tests.crash.acts import NETWORK, SERVERS, VOLUMES, server
 from tests.crash.lives import Story
-from tests.crash.scenarios import NETWORK, SCENARIOS, SERVERS, VOLUMES, WORKFLOWS, Scenario, server
+from tests.crash.scenarios import SCENARIOS, WORKFLOWS, Scenario
 
 CASES = [
     (scenario, step.name, when)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash import audit, scenarios
+from tests.crash import audit
 from tests.crash.lives import Story
 from tests.crash.scenarios import SCENARIOS, WORKFLOWS, Scenario
 
@@ -19,7 +19,7 @@ CASES = [
 
 
 def test_every_workflow_has_a_scenario() -> None:
-    assert set(WORKFLOWS) == {one.workflow for one in scenarios.SCENARIOS}
+    assert set(WORKFLOWS) == {one.workflow for one in SCENARIOS}
     assert len({one.name for one in SCENARIOS}) == len(SCENARIOS)
 
 

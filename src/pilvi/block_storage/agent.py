@@ -84,7 +84,15 @@ class VolumeAgent:
             self._jobs.forget(volume_id)
             for attachment_id in attachment_ids:
                 self.driver.remove_export(volume_id, attachment_id)
-            self.driver.remove_volume(volume_id)
+            try:
+                self.driver.remove_volume(volume_id)
+            except HostError:
+                left = next((one.exports for one in self.driver.observe() if one.id == volume_id), [])
+                if not left:
+                    raise
+                for attachment_id in left:  # of attachments that are gone, and would have been closed a little later
+                    self.driver.remove_export(volume_id, attachment_id)
+                self.driver.remove_volume(volume_id)
             self._drop_image(volume_id)
 
     def ensure_size(self, volume_id: str, size_gib: int) -> None:

@@ -18,6 +18,7 @@ from pilvi.block_storage.dialect import DIALECT, PATH, PORT
 from pilvi.block_storage.operations.messages import sweep as messages_sweep
 from pilvi.block_storage.operations.types import bootstrap
 from pilvi.block_storage.workflows.change_volume import ExtendVolume, ReimageVolume, RevertVolume
+from pilvi.block_storage.workflows.close_export import CloseExport
 from pilvi.block_storage.workflows.copies import CreateBackup, DeleteBackup, RestoreBackup, SweepCopy, UploadVolume
 from pilvi.block_storage.workflows.create_volume import CreateVolume
 from pilvi.block_storage.workflows.delete_volume import DeleteVolume
@@ -48,6 +49,7 @@ SERVICE = Service(
     workflows=[
         CreateVolume, DeleteVolume, ExtendVolume, ReimageVolume, RevertVolume, CreateSnapshot, DeleteSnapshot, UploadVolume, SweepCopy, CreateBackup,
         DeleteBackup, RestoreBackup, FillGroup, EmptyGroup, FillGroupSnapshot, EmptyGroupSnapshot,
+        CloseExport,
     ],
     roles={"conductor": conductor.serve, "scheduler": scheduler.serve, "volume": agent.serve},
     periodic=[Periodic("block_storage.messages", 3600.0, messages_sweep)],

@@ -10,6 +10,7 @@ from pilvi.block_storage.drivers import Connection
 from pilvi.block_storage.errors import wrong_state
 from pilvi.block_storage.events import VolumeChanged
 from pilvi.block_storage.tables.volumes import Attachment, Volume
+from pilvi.block_storage.workflows.close_export import CloseExport
 from pilvi.block_storage.workflows.reach import agent_of
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
@@ -125,10 +126,12 @@ def complete(ctx: Context, attachment: Attachment, device: str | None = None) ->
 
 
 def remove(ctx: Context, attachment: Attachment) -> None:
-    """The attachment is over; the volume is what its other attachments make it."""
+    """The attachment is over; the volume is what its other attachments make it.  An export that may still be open is closed."""
     ctx.db.delete(Attachment, Attachment.c.id == attachment.id)
     volume = ctx.db.get(Volume, attachment.volume_id)
     if volume is not None:
+        if volume.host and (attachment.connection is not None or attachment.status == "reserved"):
+            ctx.start(CloseExport(volume_id=volume.id, attachment_id=attachment.id, host=volume.host))
         settle(ctx, volume)
 
 

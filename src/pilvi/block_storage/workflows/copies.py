@@ -13,7 +13,7 @@ from pilvi.block_storage.workflows.reach import agent_of, go_on, read, retry_whi
 from pilvi.kernel import agent, clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import HostError, NotFound
-from pilvi.kernel.workflows import Workflow, effect, transaction
+from pilvi.kernel.workflows import Wait, Workflow, effect, transaction
 
 
 class UploadVolume(Workflow):
@@ -79,7 +79,10 @@ class SweepCopy(Workflow):
 
     @effect(within=86400, title="The back end removes a copy")
     def remove(self, ctx: Context) -> None:
-        agent_of(ctx.program, self.host, request_id=ctx.request_id).remove_copy(self.copy_id)
+        try:
+            agent_of(ctx.program, self.host, request_id=ctx.request_id).remove_copy(self.copy_id)
+        except HostError as error:
+            raise Wait(60.0) from error
 
     def failed(self, ctx: Context, why: str) -> None:
         """The worker has logged it; the copy is found again by the checks."""

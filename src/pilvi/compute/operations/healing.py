@@ -38,7 +38,8 @@ def compare(program: Program, host: str, seen: Sequence[SeenMachine], *, arrived
         found = by_id.get(server_id)
         if found is not None and found.power == power and POWER_STATES[found.power] == power_state:
             continue
-        if arrived and (found is None or found.power != power):
+        by_itself = found is None or found.power in ("shutoff", "crashed")  # as a guest may; nothing else a machine does by itself
+        if (arrived or not by_itself) and (found is None or found.power != power):
             program.db.run(lambda tx, one=server_id: _heal(program.system_context(tx), one))
         elif found is not None:
             program.db.run(lambda tx, one=found: _note(program.system_context(tx), host, one))

@@ -52,11 +52,10 @@ class DetachInterface(ServerWork):
 
     @effect(within=300)
     def unplug(self, ctx: Context) -> None:
-        """Unplug the card from the machine and the port from the host."""
+        """Unplug the card from the machine; the port leaves the host when it is given back."""
         server = self.read(ctx)
         if server.host:
             self.until_done(self.agent(ctx, server.host).detach_nic(self.server, self.port, self.job(ctx, "unplug", self.port)))
-            network.unplug(ctx.program, [self.port], server.host)
 
     @transaction
     def note(self, ctx: Context) -> None:

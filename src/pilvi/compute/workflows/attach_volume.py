@@ -7,9 +7,9 @@ from typing import ClassVar
 from pilvi.compute.operations import actions, letting_go, volumes
 from pilvi.compute.tables.servers import Device
 from pilvi.compute.workflows.server_work import ServerWork
-from pilvi.kernel import clock
+from pilvi.kernel import clock, log
 from pilvi.kernel.context import Context
-from pilvi.kernel.errors import NotFound
+from pilvi.kernel.errors import HostError, NotFound
 from pilvi.kernel.workflows import effect, transaction
 
 
@@ -70,8 +70,11 @@ class DetachVolume(ServerWork):
 
     @effect(within=300)
     def disconnect(self, ctx: Context) -> None:
-        """Close the connection."""
-        volumes.disconnect(ctx, self.server, only=self.device)
+        """Close the connection; block storage does it later where it cannot now."""
+        try:
+            volumes.disconnect(ctx, self.server, only=self.device)
+        except HostError as error:
+            log.info("a connection is closed later", server=self.server, why=error.message)
 
     @transaction
     def note(self, ctx: Context) -> None:

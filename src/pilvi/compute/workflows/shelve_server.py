@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pilvi import image, network, placement
+from pilvi import network, placement
 from pilvi.compute.operations import letting_go, volumes
 from pilvi.compute.tables.servers import NOSTATE, RUNNING, SHUTDOWN, ImageCopy
 from pilvi.compute.workflows.clean_host import CleanHost, remove
@@ -52,8 +52,7 @@ class ShelveServer(ServerWork):
             letting_go.let_image_go(ctx.system(), self.kept.id)
 
     def failed(self, ctx: Context, why: str) -> None:
-        if self.kept is not None:
-            image.fail(ctx.system(), self.kept.id)
+        self.preempted(ctx)
         self.fall(ctx, why, vm_state="stopped", shelved_image=None, power="shutoff", power_state=SHUTDOWN)
 
 
