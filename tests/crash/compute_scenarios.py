@@ -179,4 +179,16 @@ def is_free(story: Story) -> None:
     assert not [one for one in story.world.volumes.volumes.values() if one.exports]
 
 
+def snapshot_in_vain(story: Story) -> None:
+    """The host fails once to take its copy away."""
+    story.life.break_verb("compute", "remove_snapshot", times=1)
+    act("createImage", {"name": "shot"})(story)
+
+
+def lies_nowhere(story: Story) -> None:
+    is_now("ACTIVE")(story)
+    assert not story.world.machines.snapshots
+
+
+scenario("DropSnapshot", plain, snapshot_in_vain, lies_nowhere)
 scenario("CloseExport", parts, boot_full_in_vain, is_free)

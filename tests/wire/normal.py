@@ -56,8 +56,8 @@ class Normal:
         right = [_is_right(lines, column) for column in range(len(widths))]
         border = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
         made = []
-        for number, row in enumerate(rows):
-            cells = [cell.rjust(width) if flush and number else cell.ljust(width) for cell, width, flush in zip(row, widths, right, strict=True)]
+        for row in rows:
+            cells = [cell.rjust(width) if flush else cell.ljust(width) for cell, width, flush in zip(row, widths, right, strict=True)]
             made.append("| " + " | ".join(cells) + " |")
         return [border, made[0], border, *made[1:], *([border] if len(made) > 1 else [])]
 

@@ -12,6 +12,10 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+import openstack
+import openstack.config
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ["api", "scheduler", "conductor", "network", "volume", "compute", "console"]
@@ -29,6 +33,13 @@ def clean_environment() -> dict[str, str]:
     """This process' environment without what would reach the cloud or the client from outside."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "PILVI_", "PYTHON", "CLIFF_"))}
     return {**kept, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+def connect(cloud: RealCloud, **asked: Any) -> openstack.connection.Connection:
+    """openstacksdk by the cloud's clouds.yaml; `asked` goes over what that says (`username="mira"`)."""
+    files = [str(cloud.clouds_yaml)]
+    config = openstack.config.OpenStackConfig(config_files=files, load_envvars=False, secure_files=[], vendor_files=[])
+    return openstack.connection.Connection(config=config.get_one("pilvi", **asked))
 
 
 class RealCloud:

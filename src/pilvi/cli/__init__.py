@@ -44,11 +44,14 @@ def run(arguments: Sequence[str]) -> int:
     except PilviError as error:
         print(f"pilvi {arguments[0]}: {error.message}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            return 0
+        print(f"pilvi {arguments[0]}: {error.strerror or error}" + (f": {error.filename}." if error.filename else "."), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 0
 
 
 def _help() -> str:

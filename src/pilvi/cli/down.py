@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from pilvi.cli.place import Place, parser
 from pilvi.kernel.errors import PilviError
@@ -32,9 +34,18 @@ def main(arguments: list[str]) -> int:
 
 def stop(place: Place, pid: int, *, within: float = 30.0) -> None:
     """End the program and wait for it; raises PilviError when it does not end in time."""
-    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + within
-    while place.pid() == pid:
+    while _runs(pid):
         if time.monotonic() > end:
             raise PilviError(f"process {pid} did not end within {within:g} s; `kill -9 {pid}` is safe.")
         time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process is there; its pid file goes before it has ended all that it does."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pilvi.cli.place import Place, parser
-from pilvi.kernel.errors import PilviError, Unavailable
+from pilvi.kernel.errors import Conflict, PilviError, Unavailable
 
 
 def main(arguments: list[str]) -> int:
@@ -19,16 +23,28 @@ def main(arguments: list[str]) -> int:
     options.add_argument("--fake", action="store_true", help="machines, networks and disks that only pretend (needs no root rights)")
     chosen = options.parse_args(arguments)
     place = Place(chosen)
-    if place.pid() is not None:
-        told = place.ask("/status")
-        print(f"already up: {told['url']}")
+    place.state.mkdir(parents=True, exist_ok=True, mode=0o755)
+    if chosen.foreground and place.pid() is None:
+        with _hold(place.state / "pilvi.lock", wait=False):
+            return _run(place, roles=chosen.roles, fake=chosen.fake)
+    with _hold(place.state / "up.lock"):
+        if place.pid() is not None:
+            print(f"already up: {place.ask('/status')['url']}")
+            return 0
+        start(place, [*(["--roles", chosen.roles] if chosen.roles else []), *(["--fake"] if chosen.fake else [])])
+        print(f"up: {place.ask('/status')['url']}   {place.state / 'openrc'}")
         return 0
-    if chosen.foreground:
-        return _run(place, roles=chosen.roles, fake=chosen.fake)
-    start(place, [*(["--roles", chosen.roles] if chosen.roles else []), *(["--fake"] if chosen.fake else [])])
-    told = place.ask("/status")
-    print(f"up: {told['url']}   {place.state / 'openrc'}")
-    return 0
+
+
+@contextlib.contextmanager
+def _hold(lock: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock of the state folder; it ends with the process at the latest.  Raises Conflict when it must not wait."""
+    with open(lock, "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f"another process runs the cloud in {lock.parent}, or is about to end; `pilvi status` and `pilvi down` tell.") from None
+        yield
 
 
 def start(place: Place, extra: list[str], *, within: float = 120.0) -> None:

@@ -137,6 +137,11 @@ class ComputeAgent:
         """Have an image in the cache before a server needs it."""
         return self.driver.ensure_image(image_id, checksum)
 
+    def drop_snapshot(self, server_id: str, image_id: str) -> None:
+        """Have no snapshot for this image on this host."""
+        with self._jobs.turn(server_id):
+            self.driver.remove_snapshot(image_id)
+
     # -- looking and talking -----------------------------------------------------------------------------
 
     def console_log(self, server_id: str) -> bytes:
@@ -234,7 +239,10 @@ def _driver(program: Program, changed: Callable[[str], None]) -> Any:
     module, _, name = place.partition(":")
     kind = getattr(importlib.import_module(module), name)
     if settings.driver == "fake":
-        return kind(program.host, address=settings.address, on_change=changed)
+        fake = settings.fake
+        return kind(
+            program.host, vcpus=fake.vcpus, memory_mib=fake.memory_mib, disk_gib=fake.disk_gib, address=settings.address, on_change=changed
+        )
     from pilvi.compute.image_data import fetcher
 
     uri = settings.libvirt.uri or _libvirtd(program)

@@ -29,7 +29,7 @@ from pilvi.compute.workflows.heal_server import HealServer
 from pilvi.compute.workflows.rebuild_server import RebuildServer
 from pilvi.compute.workflows.resize_server import ConfirmResize, ResizeServer, RevertResize
 from pilvi.compute.workflows.shelve_server import OffloadServer, ShelveServer, UnshelveServer
-from pilvi.compute.workflows.snapshot_server import SnapshotServer, SnapshotVolumes
+from pilvi.compute.workflows.snapshot_server import DropSnapshot, SnapshotServer, SnapshotVolumes
 from pilvi.kernel.program import Program
 from pilvi.kernel.service import Service
 from pilvi.kernel.workflows import Periodic
@@ -66,7 +66,7 @@ RULES = [
 ]
 WORKFLOWS = [
     CreateServer, DeleteServer, CleanHost, HealServer, ChangePower, RebuildServer, ResizeServer, ConfirmResize, RevertResize,
-    SnapshotServer, SnapshotVolumes, ShelveServer, OffloadServer, UnshelveServer, AttachVolume, DetachVolume, GrowDisk,
+    SnapshotServer, SnapshotVolumes, DropSnapshot, ShelveServer, OffloadServer, UnshelveServer, AttachVolume, DetachVolume, GrowDisk,
     AttachInterface, DetachInterface, CacheImage,
 ]  # fmt: skip
 PERIODIC = [

@@ -30,6 +30,14 @@ class LibvirtSettings(msgspec.Struct, forbid_unknown_fields=True):
     tb_cache_mib: int = 64  # translation cache of a machine without KVM
 
 
+class FakeSettings(msgspec.Struct, forbid_unknown_fields=True):
+    """The fake driver: the size of the host that it pretends."""
+
+    vcpus: int = 64
+    memory_mib: int = 262_144
+    disk_gib: int = 4096
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
     """The section `compute`."""
 
@@ -65,3 +73,4 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     dhcp_domain: str = "novalocal"
     quota: QuotaSettings = msgspec.field(default_factory=QuotaSettings)
     libvirt: LibvirtSettings = msgspec.field(default_factory=LibvirtSettings)
+    fake: FakeSettings = msgspec.field(default_factory=FakeSettings)

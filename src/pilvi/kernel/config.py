@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,7 +20,7 @@ class DatabaseSettings(msgspec.Struct, forbid_unknown_fields=True):
     """Where rows are kept."""
 
     url: str = ""  # "": SQLite in the state folder
-    durability: str = "full"  # SQLite: full, process or none
+    durability: Literal["full", "process", "none"] = "full"  # SQLite: what a commit survives
 
 
 class BusSettings(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,7 +41,7 @@ class ApiSettings(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True):
-    level: str = "info"
+    level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class KernelSettings(msgspec.Struct, kw_only=True):
@@ -68,7 +68,7 @@ def read(kind: type[Any], path: Path | None, environment: Mapping[str, str] | No
         try:
             tree = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise Invalid(f"{path} is not valid TOML: {error}") from None
+            raise Invalid(f"{path} is not valid TOML: {error}.") from None
     for name, value in sorted((environment if environment is not None else os.environ).items()):
         if name.startswith("PILVI_") and name != "PILVI_STATE":
             _set(tree, name.removeprefix("PILVI_").lower().split("__"), value)
@@ -77,7 +77,16 @@ def read(kind: type[Any], path: Path | None, environment: Mapping[str, str] | No
     try:
         return msgspec.convert(tree, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise Invalid(f"The configuration is not valid: {error}".replace("`$.", "`")) from None
+        raise Invalid(_sentence(str(error))) from None
+
+
+def _sentence(error: str) -> str:
+    """What is wrong with the settings, as one sentence that names the setting as it is written in `pilvi.toml`."""
+    what, _, where = error.replace("`$.", "`").partition(" - at ")
+    if what.startswith("Object contains unknown field "):
+        section = f"[{where.strip('`')}]" if where else "the settings"
+        return f"The configuration is not valid: there is no {what.split()[-1]} in {section}."
+    return f"The configuration is not valid: {where + ': ' if where else ''}{what}."
 
 
 def _set(tree: dict[str, Any], place: list[str], value: str) -> None:

@@ -38,7 +38,7 @@ class Program:
         self.services = {service.name: service for service in services}
         self.state = Path(settings.state).resolve()
         self.host: str = settings.host or socket.gethostname()
-        self.roles: list[str] = settings.roles or list(ROLES)
+        self.roles: list[str] = _roles(settings.roles)
         self.db = Database(settings.database.url or f"sqlite:///{self.state / 'pilvi.db'}", durability=settings.database.durability)
         self.bus = bus or _bus(settings.bus.url)
         self.events = Events()
@@ -115,6 +115,14 @@ def _nobody(token: str) -> Caller:
     raise Invalid("This program has no identity service.")
 
 
+def _roles(wanted: Sequence[str]) -> list[str]:
+    """The roles in the order in which they are begun; all when none is named."""
+    for role in wanted:
+        if role not in ROLES:
+            raise Invalid(f"roles: there is no role '{role}'; choose from {', '.join(ROLES)}.", field="roles")
+    return [role for role in ROLES if role in wanted or not wanted]
+
+
 def _bus(url: str) -> Bus:
     if url.startswith("local:"):
         from pilvi.kernel.bus.local import LocalBus
@@ -132,7 +140,7 @@ def _overrides(path: Path) -> dict[str, Any]:
     try:
         read = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
-        raise Invalid(f"{path} is not valid YAML: {error}") from None
+        raise Invalid(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(read, dict):
         raise Invalid(f"{path} must be a mapping of rule names to rules.")
     return read

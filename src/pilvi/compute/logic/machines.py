@@ -49,10 +49,16 @@ def disks(server: Server, devices: Sequence[Device], files: dict[str, bytes] | N
             moved.append(msgspec.structs.replace(one, device=name, boot_index=None))
         found = [Disk(key="rescue", device="vda", source=source, boot_index=0), *moved]
     if files is not None:
-        used = {one.device for one in found}
-        name = next(f"sd{letter}" for letter in "zyxwvuts" if f"sd{letter}" not in used)
-        found.append(Disk(key="config", device=name, source=ConfigDisk(files=files), bus="sata", kind="cdrom"))
+        found.append(_config_drive(properties(server), {one.device for one in found}, files))
     return found
+
+
+def _config_drive(shape: Mapping[str, str], used: set[str], files: dict[str, bytes]) -> Disk:
+    """The config drive: a CD on the bus that the image names, else on the one that the machine type has from birth."""
+    bus = shape.get("hw_cdrom_bus") or ("sata" if "q35" in shape.get("hw_machine_type", "") else "ide")
+    letters = {"ide": ("hd", "dcba"), "virtio": ("vd", "zyxwvuts")}.get(bus, ("sd", "fedcba"))
+    name = next(letters[0] + letter for letter in letters[1] if letters[0] + letter not in used)
+    return Disk(key="config", device=name, source=ConfigDisk(files=files), bus=bus, kind="cdrom")  # type: ignore[arg-type]
 
 
 def disk(server: Server, device: Device) -> Disk | None:

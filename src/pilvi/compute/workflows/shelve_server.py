@@ -10,6 +10,7 @@ from pilvi.compute.tables.servers import NOSTATE, RUNNING, SHUTDOWN, ImageCopy
 from pilvi.compute.workflows.clean_host import CleanHost, remove
 from pilvi.compute.workflows.create_server import CreateServer
 from pilvi.compute.workflows.server_work import ServerWork
+from pilvi.compute.workflows.snapshot_server import drop_snapshot
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.workflows import effect, transaction
@@ -50,6 +51,7 @@ class ShelveServer(ServerWork):
     def preempted(self, ctx: Context) -> None:
         if self.kept is not None:
             letting_go.let_image_go(ctx.system(), self.kept.id)
+            drop_snapshot(ctx, self.server, self.kept.id)
 
     def failed(self, ctx: Context, why: str) -> None:
         self.preempted(ctx)

@@ -6,14 +6,17 @@ import tempfile
 from typing import ClassVar
 
 from pilvi import image
+from pilvi.compute.agent import TOPIC as AGENT
+from pilvi.compute.agent import ComputeAgent
 from pilvi.compute.conductor import TOPIC, Conductor
 from pilvi.compute.image_data import upload
 from pilvi.compute.operations import actions, backups
+from pilvi.compute.tables.servers import Server
 from pilvi.compute.workflows.server_work import ServerWork
-from pilvi.kernel import agent, clock
+from pilvi.kernel import agent, clock, log
 from pilvi.kernel.context import Context
-from pilvi.kernel.errors import NotFound
-from pilvi.kernel.workflows import effect, transaction
+from pilvi.kernel.errors import HostError, NotFound, Unavailable
+from pilvi.kernel.workflows import Wait, Workflow, effect, transaction
 
 
 class SnapshotServer(ServerWork):
@@ -44,8 +47,10 @@ class SnapshotServer(ServerWork):
 
     def preempted(self, ctx: Context) -> None:
         image.fail(ctx.system(), self.image)
+        drop_snapshot(ctx, self.server, self.image)
 
     def failed(self, ctx: Context, why: str) -> None:
+        drop_snapshot(ctx, self.server, self.image)
         try:
             image.fail(ctx.system(), self.image)
         except NotFound:
@@ -86,3 +91,33 @@ class SnapshotVolumes(ServerWork):
         server = self.load(ctx)
         ctx.db.change(server, task_state=None, updated_at=clock.now())
         actions.finish(ctx, server, self.event, self.what, why=why)
+
+
+class DropSnapshot(Workflow):
+    """Have a snapshot gone from a host on which its making ended halfway."""
+
+    server: str
+    image: str
+    host: str
+
+    @property
+    def subject(self) -> str:
+        return f"{self.image[:36]}@{self.host}"[:64]  # what waits for a host ends in @ and its name
+
+    @effect(within=365 * 86400.0)
+    def drop(self, ctx: Context) -> None:
+        """Remove the snapshot from the host, as soon as it can."""
+        try:
+            agent.remote(ctx.bus, ComputeAgent, AGENT, host=self.host, request_id=ctx.request_id).drop_snapshot(self.server, self.image)
+        except (HostError, Unavailable) as error:
+            raise Wait(60.0) from error
+
+    def failed(self, ctx: Context, why: str) -> None:
+        log.warning("a snapshot could not be removed from its host", image=self.image, host=self.host, why=why)
+
+
+def drop_snapshot(ctx: Context, server_id: str, image_id: str) -> None:
+    """The server's host has nothing of this snapshot any more, now or later."""
+    server = ctx.db.get(Server, server_id)
+    if server is not None and server.host:
+        ctx.start(DropSnapshot(server=server_id, image=image_id, host=server.host))

@@ -13,7 +13,7 @@ from sqlalchemy import event, exc
 
 from pilvi.kernel.db.rows import metadata
 from pilvi.kernel.db.transaction import Transaction
-from pilvi.kernel.errors import Conflict, Unavailable
+from pilvi.kernel.errors import Conflict, Invalid, Unavailable
 
 T = TypeVar("T")
 _RETRIES = 5
@@ -27,7 +27,7 @@ class Database:
     """
 
     def __init__(self, url: str, *, durability: str = "full") -> None:
-        self.url = sa.make_url(url)
+        self.url = _readable(url)
         self.embedded = self.url.get_backend_name() == "sqlite"
         self._local = threading.local()
         self._writer = threading.Lock()
@@ -124,6 +124,21 @@ class Database:
         write = connection.info.get("write", False)
         raw: Any = connection.connection.dbapi_connection
         raw.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _readable(url: str) -> sa.URL:
+    """The URL, when there is a library for it; it may hold a password, so what is wrong is said without it."""
+    try:
+        made = sa.make_url(url)
+        made.get_dialect().import_dbapi()
+    except (exc.ArgumentError, ValueError):
+        raise Invalid(
+            "database.url is not the URL of a database: write postgresql+psycopg://USER:PASSWORD@HOST/NAME or "
+            "mysql+pymysql://USER:PASSWORD@HOST/NAME, or nothing for SQLite in the state folder.", field="database.url",
+        ) from None  # fmt: skip
+    except ModuleNotFoundError as error:
+        raise Invalid(f"database.url needs the Python library {error.name}, which is not installed.", field="database.url") from None
+    return made
 
 
 def _sqlite_connect(durability: str) -> Callable[[Any, Any], None]:
