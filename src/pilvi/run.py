@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import gc
 import os
 import signal
 import socket
@@ -24,13 +26,24 @@ def serve(program: Program, control_socket: Path, pid_file: Path) -> None:
     import uvloop
 
     listeners = _listeners(program)
+    _settle_allocator()
     program.start()
+    gc.freeze()  # what has been loaded by now stays for good: no collection looks at it again
+    gc.set_threshold(20_000, 20, 50)  # an answer's thousands of short-lived views are no reason to collect
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(program, listeners, control_socket, pid_file))
     finally:
         program.stop()
         log.info("stopped")
+
+
+def _settle_allocator() -> None:
+    """Have glibc give large blocks (password hashes, images' pieces, long answers) back, and not keep some in each thread's arena."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc only
+    if mallopt is not None:
+        mallopt(-8, 2)  # M_ARENA_MAX
+        mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD, bytes: said here, it does not grow by itself
 
 
 async def _serve(program: Program, listeners: list[socket.socket], control_socket: Path, pid_file: Path) -> None:

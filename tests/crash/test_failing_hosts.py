@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from pilvi.kernel.context import Context
+from pilvi.kernel.errors import HostError
 from pilvi.kernel.workflows import Workflow
 from tests.crash import audit
 from tests.crash.lives import Killed, Life, Story
@@ -73,7 +75,8 @@ def test_a_host_that_fails(new_story: Stories, scenario: Scenario) -> None:
     assert not wrong, "\n".join(f"{verb}: {found}" for verb, found in wrong.items())
 
 
-FAILING = [one for one in SCENARIOS if "failed" in vars(WORKFLOWS[one.workflow][1]) or WORKFLOWS[one.workflow][1].failed is not Workflow.failed]
+SWEEPERS = {"CleanHost", "CloseExport", "DropSnapshot", "SweepCopy"}  # they do not fail, but wait until their host is well
+FAILING = [one for one in SCENARIOS if one.workflow not in SWEEPERS]
 
 
 @pytest.mark.parametrize("scenario", FAILING, ids=[one.name for one in FAILING])
@@ -104,16 +107,8 @@ def test_killed_while_it_fails(new_story: Stories, monkeypatch: pytest.MonkeyPat
 
 
 def fail_step(monkeypatch: pytest.MonkeyPatch, kind: type[Workflow], name: str) -> None:
-    """Have the step end in an error for good, after all that it does."""
-    import msgspec
+    """Have the step end in an error for good."""
+    def run(workflow: Workflow, ctx: Context) -> None:
+        raise HostError("the host is ill", elsewhere=False)
 
-    from pilvi.kernel.errors import HostError
-
-    def broken(step: object) -> object:
-        def run(workflow: Workflow, ctx: Context) -> None:
-            step.run(workflow, ctx)  # type: ignore[attr-defined]
-            raise HostError("the host is ill", elsewhere=False)
-
-        return msgspec.structs.replace(step, run=run)  # type: ignore[type-var]
-
-    monkeypatch.setattr(kind, "steps", tuple(broken(step) if step.name == name else step for step in kind.steps))
+    monkeypatch.setattr(kind, "steps", tuple(msgspec.structs.replace(step, run=run) if step.name == name else step for step in kind.steps))

@@ -7,6 +7,7 @@ network cards, fingerprints and random words have one fixed look each.  Tables g
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 _ID = re.compile(
     r"(?<![0-9a-f-])(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32})(?![0-9a-f])", re.IGNORECASE
@@ -115,7 +116,7 @@ def _borders(lines: list[str]) -> list[int]:
 def _cells(lines: list[str]) -> list[list[str]]:
     """The cells of a table, cut where its border says."""
     cuts = _borders(lines)
-    return [[line[left + 1 : right].strip() for left, right in zip(cuts, cuts[1:])] for line in lines if line.startswith("|")]
+    return [[line[left + 1 : right].strip() for left, right in pairwise(cuts)] for line in lines if line.startswith("|")]
 
 
 def _is_right(lines: list[str], column: int) -> bool:

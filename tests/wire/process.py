@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,8 +39,10 @@ def clean_environment() -> dict[str, str]:
 def connect(cloud: RealCloud, **asked: Any) -> openstack.connection.Connection:
     """openstacksdk by the cloud's clouds.yaml; `asked` goes over what that says (`username="mira"`)."""
     files = [str(cloud.clouds_yaml)]
-    config = openstack.config.OpenStackConfig(config_files=files, load_envvars=False, secure_files=[], vendor_files=[])
-    return openstack.connection.Connection(config=config.get_one("pilvi", **asked))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library speaks of its own future
+        config = openstack.config.OpenStackConfig(config_files=files, load_envvars=False, secure_files=[], vendor_files=[])
+        return openstack.connection.Connection(config=config.get_one("pilvi", **asked))
 
 
 class RealCloud:

@@ -56,6 +56,14 @@ def server(cloud: RealCloud, token: str) -> dict[str, Any]:
         return {"id": told["id"], "request": made.headers["x-openstack-request-id"]}
 
 
+def alive(pid: int | None) -> bool:
+    """Whether the process runs; one that nobody has buried has no command line."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except FileNotFoundError:
+        return False
+
+
 def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
     """What a failing command said: one line, and no traceback."""
     lines = done.stderr.strip().splitlines()
@@ -99,7 +107,7 @@ def test_status_answers_in_a_blink(cloud: RealCloud) -> None:
         assert cloud.say("status").returncode == 0
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < 0.25, spent
+    assert min(spent) < 0.2, spent
 
 
 def test_without_a_cloud(tmp_path: Path) -> None:
@@ -125,7 +133,7 @@ def test_down_and_up_again_keeps_what_was_there(tmp_path: Path) -> None:
         done = cloud.say("down")
         assert (done.returncode, done.stdout) == (0, "stopped\n")
         assert cloud.pid() is None
-        assert not Path(f"/proc/{first}").exists()
+        assert not alive(first), "it says stopped when it has stopped"
         assert cloud.say("status").returncode == 3
         cloud.up()
         assert cloud.pid() != first
@@ -177,7 +185,7 @@ def test_port_in_use_is_one_sentence(tmp_path: Path) -> None:
         ("brewery = 1\n", ["there is no `brewery` in the settings."]),
         ("[api]\nthreads = 'often'\n", ["`api.threads`: Expected `int`"]),
         ("[api\n", ["pilvi.toml", "TOML"]),
-        ("[database]\ndurability = 'eternal'\n", ["`database.durability`", "eternal"]),
+        ("[log]\nlevel = 'loud'\n", ["`log.level`", "loud"]),
         ("[compute]\ndriver = 'steam'\n", ["steam"]),
         ("roles = ['api', 'cook']\n", ["cook", "scheduler"]),
         ("[database]\nurl = 'nonsense://'\n", ["database.url"]),
@@ -239,7 +247,7 @@ def test_a_password_with_every_kind_of_letter(tmp_path: Path) -> None:
         done = subprocess.run(["/bin/sh", "-c", script], env=cloud.environment, capture_output=True, text=True, check=True)
         assert done.stdout == password
         with connect(cloud) as connection:
-            assert connection.identity.get_project(connection.current_project_id).name == "admin"
+            assert connection.authorize(), "clouds.yaml holds the same password"
 
 
 # -- trace, why, logs, check ---------------------------------------------------------------------

@@ -22,10 +22,16 @@ SERVICES = {
 
 def test_the_tour_visits_every_service() -> None:
     of = {word: service for service, words in SERVICES.items() for word in words.split()}
-    commands = [step.command.split("openstack ", 1)[1].split() for step in tour.steps(tour.TOUR.read_text(encoding="utf-8")) if "openstack " in step.command]
-    visits = Counter(of[words[0]] for words in commands)
+    commands = [step.command.partition("openstack ")[2] for step in tour.steps(tour.TOUR.read_text(encoding="utf-8"))]
+    visits = Counter(of[command.split()[0]] for command in commands if command)
     too_few = {service: visits[service] for service, least in LEAST.items() if visits[service] < least}
     assert not too_few, f"too few commands: {too_few}"
+
+
+def test_the_text_between_the_commands_stays() -> None:
+    text = tour.TOUR.read_text(encoding="utf-8")
+    assert tour.rewritten(text, lambda step: step.output) == text
+    assert "<new>\n```" in tour.rewritten(text, lambda step: "<new>\n")
 
 
 def test_every_command_says_what_the_tour_says(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The tour of docs/tour.md as a program: reads its commands, runs them, and compares or rewrites what stands below them.
 
 A fenced block `console` holds a prompt `$ ` with a command (a `\\` at the end of a line continues it) and below it the output.
-Understood are commands of the client, `NAME=$(openstack ...)`, `$NAME`, `export NAME=VALUE ...`, `unset NAME ...`,
+Understood are commands of the client, `NAME=$(openstack ...)`, `$NAME`, `export NAME=VALUE ...`,
 `eval "$(./pilvi openrc)"` and `truncate`.  A command that ends badly on purpose is followed by the line `(exit code N)`.
 """
 
@@ -99,10 +99,6 @@ class Guide:
         words = self._words(command)
         if words[0] == "export":
             self._export(words[1:])
-            return ""
-        if words[0] == "unset":
-            for name in words[1:]:
-                self.exported.pop(name)
             return ""
         if words[0] == "truncate":
             subprocess.run(words, cwd=self.folder, check=True)

@@ -217,7 +217,7 @@ def _rows(ours: list[dict[str, Any]]) -> list[str]:
 
 def _key(name: str) -> str:
     """Names without what differs from run to run."""
-    name = re.sub(r"\(.*?\)", "", name).replace(", sequential", "").strip()
+    name = re.sub(r"\(.*?\)", "", name).strip()
     name = re.sub(r"(POST /servers to ACTIVE with \d+ others).*", r"\1", name)
     name = re.sub(r"boot \d+ servers, (no network, 50 a request|50 a request, no network).*", "boot servers, 50 a request", name)
     return re.sub(r"GET /resource_providers.*", "GET /resource_providers", name)

@@ -89,7 +89,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
 
 class Server(
     Row, table="compute_servers",
-    indexes=[("project_id", "deleted_at"), ("host",), ("updated_at",), ("group_id",), ("reservation_id",), ("created_at",)],
+    indexes=[("project_id", "deleted_at", "created_at", "id"), ("host",), ("updated_at",), ("group_id",), ("reservation_id",), ("created_at",)],
 ):  # fmt: skip
     """A server.  `vm_state` is what it is, `task_state` what is being done to it, `power` what its machine shall be."""
 

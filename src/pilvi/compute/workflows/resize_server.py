@@ -87,6 +87,11 @@ class ConfirmResize(ServerWork):
         off = server.power == "shutoff"
         self.settle(ctx, server, vm_state="stopped" if off else "active", old_flavor=None)
 
+    def failed(self, ctx: Context, why: str) -> None:
+        """It waits for its owner's word again."""
+        note_migration(ctx.db, self.migration, "finished")
+        self.fall(ctx, why, vm_state="resized")
+
 
 class RevertResize(ServerWork):
     """Go back to the old size."""

@@ -37,7 +37,7 @@ _decode = msgspec.json.Decoder().decode
 class Exchange:
     """One request on its way through the chain, and what the steps have found so far."""
 
-    __slots__ = ("answer", "caller", "data", "found", "mount", "program", "request", "result", "standing", "started", "trace", "version")
+    __slots__ = ("answer", "caller", "context", "data", "found", "mount", "program", "request", "result", "standing", "started", "trace", "version")
 
     def __init__(self, program: Program, mount: Mount, request: Request, found: Found | None) -> None:
         self.program = program
@@ -50,6 +50,7 @@ class Exchange:
         self.caller: Caller = NOBODY
         self.data: Any = None
         self.trace: Trace | None = None
+        self.context: Context | None = None
         self.result: Any = None
         self.answer: Answer
 
@@ -117,7 +118,7 @@ def check_right(x: Exchange) -> None:
     """Refuse at once who could not do this even to something of their own."""
     route = x.standing.route
     if route.rule is not None and route.precheck:
-        context(x, None).allow(route.rule.name)
+        context(x).allow(route.rule.name)
 
 
 def read_body(x: Exchange) -> None:
@@ -212,12 +213,15 @@ def _sign(x: Exchange, answer: Answer) -> Answer:
     return answer
 
 
-def context(x: Exchange, tx: Any) -> Context:
-    """The context of this exchange, in transaction `tx`."""
+def context(x: Exchange) -> Context:
+    """The context of this exchange, made once; its transaction is that of the try at hand."""
+    if x.context is not None:
+        return x.context
     route = x.standing.route
-    ctx = Context(
-        x.program, tx, x.caller, request_id=x.request.request_id, version=x.version, rule=route.rule.name if route.rule else "", trace=x.trace
-    )
+    ctx = x.context = Context(
+        x.program, None, x.caller, request_id=x.request.request_id, version=x.version, rule=route.rule.name if route.rule else "",  # type: ignore[arg-type]
+        trace=x.trace,
+    )  # fmt: skip
     ctx.token = x.request.headers.get("x-auth-token", "")
     ctx.address = x.request.address
     ctx.base_url = x.request.base_url
@@ -226,7 +230,8 @@ def context(x: Exchange, tx: Any) -> Context:
 
 def _call(x: Exchange, tx: Any, arguments: dict[str, Any]) -> Any:
     if "ctx" in arguments:
-        arguments["ctx"] = context(x, tx)
+        arguments["ctx"] = ctx = context(x)
+        ctx.db = tx
     return x.standing.route.handler(**arguments)
 
 

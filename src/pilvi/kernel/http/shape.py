@@ -16,6 +16,7 @@ import re
 import typing
 from collections.abc import Callable
 from functools import cache, lru_cache
+from operator import attrgetter
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, dataclass_transform, get_args, get_origin
 
@@ -253,13 +254,23 @@ def _is_list(hint: Any) -> bool:
 # -- views ---------------------------------------------------------------------------------------
 
 
+class _Plan(typing.NamedTuple):
+    """How a shape is rendered in one version."""
+
+    plain: bool  # all of its fields are there, and nothing in them needs rendering: it is encoded as it is
+    read: Callable[[Any], tuple[Any, ...]]  # the values of the fields that are there
+    wires: tuple[str, ...]  # their names
+    deep: tuple[str, ...]  # those that may hold shapes which are not plain
+
+
 @lru_cache(maxsize=8192)
-def _plan(shape: type[Shape], at: Version) -> tuple[bool, tuple[tuple[str, str, bool], ...]]:
-    """Whether the shape is whole and plain in that version, and its fields there (name, wire name, whether it must be rendered too)."""
+def _plan(shape: type[Shape], at: Version) -> _Plan:
     every = fields(shape)
-    present = tuple((field.name, field.wire, _holds_shape(field.hint, at)) for field in every if field.lives_in(at))
-    plain = len(present) == len(every) and not any(deep for _, _, deep in present)
-    return plain, present
+    present = [field for field in every if field.lives_in(at)]
+    deep = tuple(field.wire for field in present if _holds_shape(field.hint, at))
+    names = [field.name for field in present]
+    read = attrgetter(*names) if len(names) > 1 else lambda value: tuple(getattr(value, name) for name in names)
+    return _Plan(len(present) == len(every) and not deep, read, tuple(field.wire for field in present), deep)
 
 
 @lru_cache(maxsize=8192)
@@ -268,22 +279,20 @@ def _holds_shape(hint: Any, at: Version) -> bool:
     if hint is Any:
         return True
     if isinstance(hint, type) and issubclass(hint, Shape):
-        return not _plan(hint, at)[0]
+        return not _plan(hint, at).plain
     return any(_holds_shape(arg, at) for arg in get_args(hint) if not isinstance(arg, str | int | msgspec.Meta))
 
 
 def render(value: Any, at: Version) -> Any:
     """The value as it goes into an answer of that version: shapes lose what that version does not have."""
     if isinstance(value, Shape):
-        plain, present = _plan(type(value), at)
-        if plain:
+        plan = _plan(type(value), at)
+        if plan.plain:
             return value
-        told: dict[str, Any] = {}
-        for name, on_wire, deep in present:
-            part = getattr(value, name)
-            if part is not UNSET:
-                told[on_wire] = render(part, at) if deep and isinstance(part, (Shape, list, dict)) else part
-        return told
+        told = dict(zip(plan.wires, plan.read(value), strict=True))
+        for name in plan.deep:
+            told[name] = render(told[name], at)
+        return {name: part for name, part in told.items() if part is not UNSET} if UNSET in told.values() else told
     if isinstance(value, list):
         return [render(one, at) for one in value] if value and isinstance(value[0], (Shape, list, dict)) else value
     if isinstance(value, dict):

@@ -15,6 +15,7 @@ read as well.  Verdicts are those of oslo.policy; a text that it would silently 
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
@@ -103,6 +104,8 @@ class Compiler:
         template = _template(name, where, value)
         if kind == "role":
             return _role(template)
+        if kind.isidentifier() and not keyword.iskeyword(kind):  # most are; Python's parser is slow for so little
+            return _field(kind, template)
         try:
             literal = str(ast.literal_eval(kind))
         except ValueError:

@@ -58,8 +58,8 @@ class Cloud:
         version: str = "", data: bytes | None = None, **query: Any,
     ) -> Told:  # fmt: skip
         """Send a request through the chain.  `version` is a microversion ("compute 2.90"); `query` the parameters."""
+        path, _, asked = path.partition("?")
         first, _, rest = path.lstrip("/").partition("/")
-        rest, _, asked = rest.partition("?")
         mount = self.mounts[first]
         sent = {name.lower(): value for name, value in (headers or {}).items()}
         if person and person != "nobody":
