@@ -21,6 +21,8 @@ import pytest
 
 from tests.wire.process import HOST, ROLES, RealCloud, clean_environment, connect
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # openstacksdk warns of its own future
+
 OPENSTACK = Path(sys.executable).with_name("openstack")
 
 

@@ -17,7 +17,7 @@ from openstack.connection import Connection
 
 from tests.wire.process import HOST, RealCloud, connect
 
-pytestmark = pytest.mark.filterwarnings("default")  # the library speaks of its own future
+pytestmark = pytest.mark.filterwarnings("ignore")  # the library warns of its own future
 
 MIB = 1 << 20
 ODD = ["Tuuli's käämi", "茶碗 №7", "a/b?c=d&e#f%2F g+h", "ο κήπος", "🫖 kettle"]
@@ -236,7 +236,7 @@ def test_a_router_leads_out(admin: Connection, member: Connection) -> None:
     network = member.network.create_network(name="lane")
     subnet = member.network.create_subnet(name="lane", network_id=network.id, ip_version=4, cidr="192.168.33.0/24")
     router = member.network.create_router(name="gate", external_gateway_info={"network_id": street.id})
-    member.network.add_interface_to_router(router, subnet_id=subnet.id)
+    member.network.add_interface_to_router(router, subnet=subnet.id)
     port = member.network.create_port(name="socket", network_id=network.id, fixed_ips=[{"subnet_id": subnet.id, "ip_address": "192.168.33.7"}])
     floating = member.network.create_ip(floating_network_id=street.id, port_id=port.id)
     assert floating.fixed_ip_address == "192.168.33.7"
@@ -244,7 +244,7 @@ def test_a_router_leads_out(admin: Connection, member: Connection) -> None:
     with pytest.raises(exceptions.ConflictException):
         member.network.delete_router(router, ignore_missing=False)
     member.network.delete_ip(floating, ignore_missing=False)
-    member.network.remove_interface_from_router(router, subnet_id=subnet.id)
+    member.network.remove_interface_from_router(router, subnet=subnet.id)
     member.network.delete_router(router, ignore_missing=False)
     member.network.delete_port(port, ignore_missing=False)
     member.network.delete_network(network, ignore_missing=False)
@@ -293,7 +293,7 @@ def test_metadata_and_tags(member: Connection, server: Any) -> None:
 def test_a_volume_is_attached_and_waited_for(member: Connection, server: Any) -> None:
     volume = member.block_storage.create_volume(name="lid", size=1)
     volume = member.block_storage.wait_for_status(volume, "available", interval=0.1, wait=30)
-    attached = member.compute.create_volume_attachment(server, volume_id=volume.id)
+    attached = member.compute.create_volume_attachment(server, volume=volume)
     assert attached.volume_id == volume.id
     volume = member.block_storage.wait_for_status(volume, "in-use", interval=0.1, wait=30)
     assert [one["server_id"] for one in volume.attachments] == [server.id]

@@ -16,7 +16,7 @@ from pilvi.kernel.db import Transaction
 from pilvi.kernel.errors import NotFound
 from pilvi.kernel.program import Program
 
-__all__ = ["authenticate", "endpoint", "names", "project_exists", "service_token"]
+__all__ = ["authenticate", "endpoint", "login_of", "names", "project_exists", "service_token"]
 
 
 def endpoint(of_: Context | Program, type: str, interface: str = "internal") -> str:
@@ -55,6 +55,11 @@ def service_token(program: Program, *, seconds: float = 3600) -> str:
             raise NotFound("The cloud's own user or project is missing: start the program again to have it made.")
         who = standing(tx, recall, user.id, PROJECT, project.id)
         return issue(memory, tx, who, ("password",), expires_at=clock.now() + seconds)[0]
+
+
+def login_of(program: Program, token_id: str) -> tuple[float, float] | None:
+    """When the token of that audit id was asked for here, and how many seconds it took; None when nobody remembers."""
+    return of(program).logins.get(token_id)
 
 
 def names(tx: Transaction, project_ids: Iterable[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from cryptography.fernet import MultiFernet
@@ -12,6 +13,7 @@ from pilvi.identity import keys
 from pilvi.identity.logic.passwords import Hasher
 from pilvi.identity.settings import Settings
 from pilvi.identity.tables import Failure, Mark
+from pilvi.kernel import clock
 from pilvi.kernel.db import Transaction
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 LOOK_EVERY = 1.0  # seconds between looks at what other processes changed
 KEYS_EVERY = 60.0  # seconds after which keys are read again: one may have become active meanwhile
 MOST = 20_000  # entries in one memory
+LOGINS = 2000  # logins whose duration is remembered
 _CHANGES = "changes"
 # tables whose rows nothing remembered is made from
 _UNREMEMBERED = frozenset({Failure.t.name, Mark.t.name})
@@ -65,11 +68,18 @@ class Memory:
         self.hasher = Hasher(self.settings)
         self.recall = Recall()
         self.attempts: dict[tuple[str, str], tuple[int, float]] = {}  # (user, address) -> wrong passwords in a row, when the last
+        self.logins: OrderedDict[str, tuple[float, float]] = OrderedDict()  # audit id -> when the token was asked for, seconds it took
         self.lock = threading.Lock()
         self._seen = -1
         self._looked = 0.0
         program.db.before_commit.append(_mark)
         program.db.after_commit.append(self._after_commit)
+
+    def note_login(self, audit_id: str, started: float) -> None:
+        """Remember for a while how long the making of a token took, for the traces of what is done with it."""
+        self.logins[audit_id] = (started, clock.now() - started)
+        while len(self.logins) > LOGINS:
+            self.logins.popitem(last=False)
 
     def look(self) -> None:
         """Forget when another process has changed something; costs nothing but once in a while."""

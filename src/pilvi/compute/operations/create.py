@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from pilvi import network
+from pilvi import identity, network
 from pilvi.compute.api.create_shapes import CreateServer, Hints
 from pilvi.compute.logic import block_devices, names
 from pilvi.compute.operations import actions, create_checks, quotas
@@ -22,7 +22,6 @@ from pilvi.kernel.errors import Forbidden, Invalid, NotFound
 from pilvi.kernel.http.shape import UNSET
 from pilvi.kernel.http.versions import Version
 from pilvi.kernel.ids import new_id, new_word
-from pilvi.kernel.trace import Span
 
 _PASSWORD = string.ascii_letters.replace("l", "").replace("I", "").replace("O", "") + "23456789"
 _NEWER_NETWORKS = Version(2, 37)
@@ -171,8 +170,13 @@ def _note_steps(ctx: Context, servers: list[Server], started: float, checked: fl
     """The request's own steps, in the trace of each server that it made."""
     if ctx.trace is None:
         return
-    ctx.trace.spans.insert(0, Span(subject="", request_id=ctx.request_id, number="3", name="the client sends the boot request to the compute API",
-                                   started_at=started, seconds=0.0, host=ctx.program.host))  # fmt: skip
+    asked = ctx.trace.spans[0].started_at if ctx.trace.spans else started
+    host = ctx.program.host
+    ctx.trace.add("3", "the client sends the boot request with the token to the compute API", started=asked - 1e-6, seconds=0.0, host=host)
+    login = identity.login_of(ctx.program, ctx.caller.token_id) if "identity" in ctx.program.services else None
+    if login is not None:
+        words = "the client sends user name and password; identity checks the hash and answers with a token and the catalog"
+        ctx.trace.add("1-2", words, started=login[0], seconds=login[1])
     ctx.trace.add("6", "compute checks the request: name, flavor, image, networks, key pair, quotas", started=started, seconds=checked - started)
     ctx.trace.add("7", "compute writes the server and its workflow, and answers 202", started=checked, seconds=clock.now() - checked)
     for server in servers[1:]:

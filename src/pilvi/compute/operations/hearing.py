@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pilvi.block_storage import AttachmentsAsked, DetachAsked, VolumeExtended
+from pilvi.block_storage import AttachmentsAsked, DetachAsked, VolumeChanged, VolumeExtended
 from pilvi.compute.operations import actions
 from pilvi.compute.tables.servers import Device, Server
 from pilvi.compute.workflows.attach_interface import DetachInterface
@@ -20,6 +20,13 @@ def port_deleted(ctx: Context, event: PortDeleted) -> None:
     if any(one.port_id == event.port_id for one in server.nics) and not ctx.program.workflows.pending(ctx.db, server.id):
         actions.begin(ctx, server, "detach_interface")
         ctx.start(DetachInterface(server=server.id, port=event.port_id))
+
+
+def volume_changed(ctx: Context, event: VolumeChanged) -> None:
+    """A volume is made, or could not be made: the servers that wait for it look again."""
+    if event.what == "create":
+        for device in ctx.db.all(Device, Device.c.volume_id == event.volume_id, Device.c.state == "wished"):
+            ctx.program.workflows.wake(ctx.db, device.server_id)
 
 
 def volume_extended(ctx: Context, event: VolumeExtended) -> None:
@@ -48,6 +55,7 @@ def attachments_asked(ctx: Context, event: AttachmentsAsked) -> None:
 
 HEARS = [
     (PortDeleted, port_deleted),
+    (VolumeChanged, volume_changed),
     (VolumeExtended, volume_extended),
     (DetachAsked, detach_asked),
     (AttachmentsAsked, attachments_asked),

@@ -51,7 +51,7 @@ def await_made(ctx: Context, server_id: str) -> bool:
         if state is None or state.startswith("error"):
             raise HostError(f"Volume {volume_id} could not be made; its own message tells why.", elsewhere=False)
     if any(state in ("creating", "downloading", "maintenance") for state in states.values()):
-        raise Wait(1.0)
+        raise Wait(5.0)  # woken when block storage tells of the volume
     return True
 
 

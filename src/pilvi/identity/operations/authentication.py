@@ -98,6 +98,7 @@ class Identified(NamedTuple):
 
 def authenticate(memory: Memory, shown: Shown, scope: WantedScope | str | None, address: str, *, catalog: bool = True) -> tuple[str, bytes]:
     """A token and the JSON that tells of it; raises Unauthenticated, and says no more than that."""
+    started = clock.now()
     found = [_identify(memory, shown, method, address) for method in dict.fromkeys(shown.methods)]
     if not found:
         raise Invalid("Name at least one method of authentication.", field="auth.identity.methods")
@@ -119,6 +120,7 @@ def authenticate(memory: Memory, shown: Shown, scope: WantedScope | str | None, 
             if spent is not None:
                 return _issue_by_trust(memory, who, spent, methods, catalog=catalog, then=tx)
         token, vouched = issue(memory, tx, who, methods, parent=parent)
+        memory.note_login(vouched.payload.audit_ids[0], started)
         return token, told(tx, recall, vouched, catalog=catalog)
 
 
