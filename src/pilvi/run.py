@@ -39,11 +39,10 @@ def serve(program: Program, control_socket: Path, pid_file: Path) -> None:
 
 
 def _settle_allocator() -> None:
-    """Have glibc give large blocks (password hashes, images' pieces, long answers) back, and not keep some in each thread's arena."""
+    """Have all threads share glibc's one arena: each of its own would keep its share of large blocks (password hashes, long answers)."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc only
     if mallopt is not None:
-        mallopt(-8, 2)  # M_ARENA_MAX
-        mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD, bytes: said here, it does not grow by itself
+        mallopt(-8, 1)  # M_ARENA_MAX
 
 
 async def _serve(program: Program, listeners: list[socket.socket], control_socket: Path, pid_file: Path) -> None:

@@ -64,10 +64,10 @@ class TestFileBackend(BackendContract):
         backend = FileBackend("here", tmp_path / "state", run_dir=run_dir)
         yield backend
         backend.stop()
-        left = [path for path in (tmp_path / "state").rglob(".*-*")]
+        left = list((tmp_path / "state").rglob(".*-*"))
         backend.observe()
         backend.stop()
-        assert [path for path in (tmp_path / "state").rglob(".*-*")] == [], left
+        assert list((tmp_path / "state").rglob(".*-*")) == [], left
 
     @pytest.fixture
     def probe(self, backend: FileBackend) -> Probe:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -45,7 +44,8 @@ class House:
         options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=10", "LogLevel=ERROR"]
         words = [part for option in options for part in ("-o", option)]
         done = subprocess.run(
-            ["ssh", *words, "-i", str(self.state / "demo" / "id"), f"cirros@{address}", command], capture_output=True, text=True, check=True, timeout=60
+            ["ssh", *words, "-i", str(self.state / "demo" / "id"), f"cirros@{address}", command],
+            capture_output=True, text=True, check=True, timeout=60,
         )
         return done.stdout.strip()
 

@@ -113,7 +113,9 @@ class Guide:
         return self.client.run(*words[1:], environment=self.exported)
 
     def _export(self, pairs: list[str]) -> None:
-        self.exported.update(pair.split("=", 1) for pair in pairs)
+        for pair in pairs:
+            name, _, value = pair.partition("=")
+            self.exported[name] = value
 
     def _words(self, command: str) -> list[str]:
         return [re.sub(r"\$(\w+)", lambda found: self.variables[found[1]], word) for word in shlex.split(command)]
