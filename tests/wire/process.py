@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import openstack
 import openstack.config
+import openstack.connection
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ["api", "scheduler", "conductor", "network", "volume", "compute", "console"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -19,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
+from pilvi.cli.place import Place
 from tests.wire.process import HOST, ROLES, RealCloud, clean_environment, connect
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # openstacksdk warns of its own future
@@ -64,6 +66,11 @@ def alive(pid: int | None) -> bool:
         return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     except FileNotFoundError:
         return False
+
+
+def run_dir(cloud: RealCloud) -> Path:
+    """Where the cloud's sockets lie."""
+    return Place(argparse.Namespace(state=str(cloud.state), config=None)).run_dir
 
 
 def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
@@ -136,8 +143,10 @@ def test_down_and_up_again_keeps_what_was_there(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (0, "stopped\n")
         assert cloud.pid() is None
         assert not alive(first), "it says stopped when it has stopped"
+        assert not run_dir(cloud).exists(), "nothing is left in /run"
         assert cloud.say("status").returncode == 3
         cloud.up()
+        assert run_dir(cloud).exists()
         assert cloud.pid() != first
         assert (cloud.state / "admin-password").read_text() == password
         done = cloud.say("down", "--all")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from pilvi.cli.place import Place
@@ -22,6 +23,8 @@ def clear(place: Place) -> None:
         _volumes(built)
     if built.settings.network.driver == "linux":
         _networks(built)
+    with contextlib.suppress(OSError):
+        place.run_dir.rmdir()
 
 
 def _machines(built: Program) -> None:

@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
     python = [sys.executable, "-m", "pytest"]
     fast = subprocess.run(
-        [*python, "-n", str(os.cpu_count() or 2), "--dist", "loadfile", "--ignore", "tests/real", "-q", *chosen.rest, "tests"],
+        [*python, "-n", str(os.cpu_count() or 2), "--dist", "worksteal", "--ignore", "tests/real", "-q", *chosen.rest, "tests"],
         cwd=root, env=environment, check=False,
     )  # fmt: skip
     if fast.returncode or chosen.quick:

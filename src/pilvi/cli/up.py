@@ -92,6 +92,9 @@ def _run(place: Place, *, roles: str | None, fake: bool) -> int:
     except PilviError as error:
         log.error("could not run", why=error.message)
         raise
+    finally:
+        with contextlib.suppress(OSError):  # sockets of helpers that go on may lie there
+            place.run_dir.rmdir()
     return 0
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pilvi.kernel.db import Transaction
 
 UNLIMITED = -1
+_CLASS = "class:default"
 
 
 class Limit(Row, table="kernel_limits"):
@@ -44,8 +45,8 @@ class Quotas:
 
     def limits(self, tx: Transaction, project_id: str) -> dict[str, int]:
         """Every resource's limit for the project: its own, else the default class's, else the declared one."""
-        found = {row.resource: row.limit for row in self._rows(tx, "class:default")}
-        found |= {row.resource: row.limit for row in self._rows(tx, project_id)}
+        rows = tx.all(Limit, Limit.c.service == self.service, Limit.c.scope.in_((_CLASS, project_id)))
+        found = {row.resource: row.limit for row in sorted(rows, key=lambda row: row.scope != _CLASS)}
         return {name: found.get(name, default) for name, default in self.defaults.items()} | {
             name: limit for name, limit in found.items() if name not in self.defaults
         }
@@ -74,8 +75,3 @@ class Quotas:
         where = (Guard.c.service == self.service, Guard.c.scope == project_id)
         if not tx.update(Guard, *where, turn=Guard.c.turn + 1):
             tx.insert(Guard(service=self.service, scope=project_id))
-
-    def _rows(self, tx: Transaction, scope: str) -> list[Limit]:
-        return tx.all(Limit, Limit.c.service == self.service, Limit.c.scope == scope)
-
-

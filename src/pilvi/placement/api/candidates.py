@@ -178,9 +178,7 @@ def index(ctx: Context, request: Request) -> Answer:
     minor = ctx.version.minor
     requests = b",".join(_requests(found, picture, minor))
     summaries = b",".join(_summaries(found, picture, wish, minor))
-    answer = wire.tell(ctx, request, b'{"allocation_requests":[%s],"provider_summaries":{%s}}' % (requests, summaries))
-    answer.headers["Content-Type"] = "application/json"
-    return answer
+    return wire.tell(ctx, request, b'{"allocation_requests":[%s],"provider_summaries":{%s}}' % (requests, summaries))
 
 
 def _requests(found: list[Candidate], picture: Picture, minor: int) -> list[bytes]:

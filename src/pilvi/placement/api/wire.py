@@ -15,6 +15,7 @@ from pilvi.placement.api import schema as schemas
 from pilvi.placement.dialect import accepts_json
 
 _decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.encode
 _TIMED = Version(1, 15)
 
 
@@ -57,7 +58,8 @@ def tell(
     if not accepts_json(request):
         raise NotAcceptable("Only application/json is provided")
     answer = timed(ctx, status, moment=moment, headers=headers)
-    answer.body = body
+    answer.headers["Content-Type"] = "application/json"
+    answer.body = body if isinstance(body, bytes) else _encode(body)  # plain data: nothing is left for the chain to render
     return answer
 
 
