@@ -78,6 +78,13 @@ def test_a_mac_is_one_ports_in_its_network(cloud: Cloud) -> None:
     assert renewed["mac_address"] != port["mac_address"]
 
 
+def test_a_random_mac_that_is_taken_is_not_given_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, _ = lan(cloud, enable_dhcp=False)
+    drawn = iter(["fa:16:3e:00:00:01", "fa:16:3e:00:00:01", "fa:16:3e:00:00:02"])
+    monkeypatch.setattr("pilvi.network.logic.addresses.new_mac", lambda: next(drawn))
+    assert [make(cloud, "port", network_id=network["id"])["mac_address"] for _ in range(2)] == ["fa:16:3e:00:00:01", "fa:16:3e:00:00:02"]
+
+
 def test_binding_is_for_admins_and_plugs_the_port_with_its_rules(cloud: Cloud, wiring: FakeWiring) -> None:
     network, _ = lan(cloud)
     port = make(cloud, "port", network_id=network["id"])

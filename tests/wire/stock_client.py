@@ -57,6 +57,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     commands = os.fdopen(os.dup(0), encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    sys.argv = ["openstack"]  # its name in what it says of its usage
     _warm_up()
     for line in commands:
         told = json.loads(line)

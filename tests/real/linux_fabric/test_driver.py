@@ -74,7 +74,7 @@ def test_half_made_things_are_mended_and_purge_leaves_nothing(host: Host, tmp_pa
     segment, external = a_segment(), an_external()
     port = a_port(segment, rules=OPEN)
     # as if killed between the first commands of each verb
-    links.run(["ip", "netns", "add", host.netns])
+    links.add_namespace(host.netns)
     (links.NAMESPACES / f"{host.netns}-d-{segment.id}").touch()
     links.ip([f"tuntap add dev {port.tap} mode tap vnet_hdr"], namespace=host.netns)
     host.fabric.remove_port(port.id)

@@ -27,6 +27,7 @@ from pilvi.network.security_errors import SecurityGroupConflict
 from pilvi.network.tables import Allocation, Network, Pair, Port, PortGroup, SecurityGroup, SubPort, Trunk
 from pilvi.network.tables.ports import DhcpOption
 
+_MAC_TRIES = 16  # at the most, for one that is free
 SERVICE_OWNERS = {ROUTER_INTERFACE: "router", ROUTER_GATEWAY: "router", FLOATING_IP: "floating IP"}
 
 
@@ -179,12 +180,15 @@ def delete_row(ctx: Context, port: Port, *, quiet: bool = False) -> None:
 
 
 def _free_mac(ctx: Context, network_id: str, wanted: str | None) -> str:
-    if not wanted:
-        return arithmetic.new_mac()
-    wanted = wanted.lower()
-    if ctx.db.one(Port, Port.c.network_id == network_id, Port.c.mac_address == wanted) is not None:
-        raise MacAddressInUse(f"Unable to complete operation for network {network_id}. The mac address {wanted} is in use.")
-    return wanted
+    """The wanted address, or a random one, that no port of the network has: of some thousands two are alike ere long."""
+    mac = (wanted or arithmetic.new_mac()).lower()
+    for _ in range(_MAC_TRIES):
+        if ctx.db.one(Port, Port.c.network_id == network_id, Port.c.mac_address == mac) is None:
+            return mac
+        if wanted:
+            break
+        mac = arithmetic.new_mac()
+    raise MacAddressInUse(f"Unable to complete operation for network {network_id}. The mac address {mac} is in use.")
 
 
 def _groups_for_new(ctx: Context, port: Port, wanted: list[str] | None, project_id: str) -> list[str]:
