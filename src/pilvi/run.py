@@ -98,7 +98,6 @@ def _listeners(program: Program) -> list[socket.socket]:
     for port in wanted:
         listener = socket.socket(socket.AF_INET6 if ":" in api.bind else socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it: an answer's last packet never waits 40 ms
         try:
             listener.bind((api.bind, port))
         except OSError as error:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pilvi.kernel import clock
+from pilvi.kernel.db import Database
 from pilvi.kernel.testing.cloud import Cloud
 from pilvi.kernel.trace import Span
-from pilvi.kernel.workflows.store import Work
+from pilvi.kernel.workflows.store import Store, Work
 from tests.kernel import things
 from tests.kernel.things import TROUBLE, WORLD, Thing
 
@@ -116,3 +118,15 @@ def test_one_at_a_time_for_each_subject_in_order(cloud: Cloud) -> None:
     assert steps[-1] == "close"
     first_end = steps.index("close")
     assert "touch" in steps[first_end + 1 :]
+
+
+def test_work_that_stands_behind_another_of_its_subject_does_not_keep_the_dispatcher_awake(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/work.db")
+    database.create_tables()
+    store, now = Store(database), clock.now()
+    with database.transaction() as tx:
+        tx.insert(Work(kind="Make", subject="a", state="{}", wake_at=now, lease_until=now + 30))
+        tx.insert(Work(kind="Make", subject="a", state="{}", wake_at=now))
+    with database.transaction(write=False) as tx:
+        assert store.next_due(tx) == pytest.approx(now + 30)
+    database.close()

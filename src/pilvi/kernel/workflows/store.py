@@ -39,6 +39,10 @@ class Work(Row, table="kernel_workflows", indexes=[("subject",), ("wake_at",)]):
     created_at: float = 0.0
 
 
+_earlier = Work.t.alias("earlier")
+_FIRST = ~sa.exists().where(_earlier.c.subject == Work.c.subject, _earlier.c.id < Work.c.id)  # of its subject
+
+
 class PeriodicMark(Row, table="kernel_periodic"):
     """When a periodic task is due next; whoever moves it forward runs the task."""
 
@@ -104,14 +108,7 @@ class Store:
     def lease(self, owner: str, most: int) -> list[Work]:
         """Take up to `most` workflows that are due, each the first of its subject."""
         now = clock.now()
-        earlier = Work.t.alias("earlier")
-        due = (
-            sa.select(Work.t)
-            .where(Work.c.wake_at <= now, Work.c.lease_until < now)
-            .where(~sa.exists().where(earlier.c.subject == Work.c.subject, earlier.c.id < Work.c.id))
-            .order_by(Work.c.id)
-            .limit(most)
-        )
+        due = sa.select(Work.t).where(Work.c.wake_at <= now, Work.c.lease_until < now, _FIRST).order_by(Work.c.id).limit(most)
         with self.database.transaction(write=False) as tx:
             if not tx.load(Work, due):
                 return []
@@ -164,8 +161,9 @@ class Store:
         ) == 1  # fmt: skip
 
     def next_due(self, tx: Transaction) -> float | None:
-        """When the next workflow is due, or a lease runs out."""
-        due = tx.scalar(sa.select(sa.func.min(sa.case((Work.c.lease_until > Work.c.wake_at, Work.c.lease_until), else_=Work.c.wake_at))))
+        """When the next workflow is due, or a lease runs out; those that stand behind another of their subject do not count."""
+        when = sa.case((Work.c.lease_until > Work.c.wake_at, Work.c.lease_until), else_=Work.c.wake_at)
+        due = tx.scalar(sa.select(sa.func.min(when)).where(_FIRST))
         return None if due is None else float(due)
 
     def load(self, work: Work) -> Workflow:

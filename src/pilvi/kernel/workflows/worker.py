@@ -84,8 +84,7 @@ class Worker:
                     with self._lock:
                         self._running[work.id] = work
                     self._pool.submit(self._run_safely, work)
-                if taken:
-                    continue
+                free -= len(taken)
                 with self.program.db.transaction(write=False) as tx:
                     due = self.store.next_due(tx)
             except exc.SQLAlchemyError as error:
