@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from pilvi.kernel import log
 from pilvi.kernel.errors import PilviError
+from pilvi.kernel.health import Sign
 
 
 class Pulse:
@@ -14,6 +15,7 @@ class Pulse:
 
     def __init__(self, name: str, every: float, work: Callable[[], None]) -> None:
         self._name, self._every, self._work = name, every, work
+        self.sign = Sign(name, 3 * every + 30)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
@@ -34,6 +36,7 @@ class Pulse:
     def _beat(self) -> None:
         try:
             self._work()
+            self.sign.give()
         except PilviError as error:
             log.warning("a report could not be made", of=self._name, why=error.message)
         except Exception as error:

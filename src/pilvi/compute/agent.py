@@ -13,6 +13,7 @@ from pilvi.compute.drivers import ConsoleAddress, ImageDisk, Machine, MachineUse
 from pilvi.compute.logic.machines import key_of_disk
 from pilvi.kernel import agent, clock, log
 from pilvi.kernel.errors import HostError, PilviError
+from pilvi.kernel.health import Sign
 from pilvi.kernel.program import Program
 from pilvi.kernel.progress import Progress
 
@@ -31,6 +32,8 @@ class ComputeAgent:
         self._conductor = agent.remote(program.bus, Conductor, CONDUCTOR)
         self._jobs = Jobs(lambda server_id: agent.cast_to(program.bus, Conductor, CONDUCTOR, "finished", server_id))
         self._started_at = clock.now()
+        self._sign = Sign(f"compute on {self.host}", 3 * program.settings.compute.heartbeat + 30)
+        program.health["compute"] = self._sign.ask
         self._stop = threading.Event()
         self._arrived = False
         self._thread = threading.Thread(target=self._beat, name="compute-heartbeat", daemon=True)
@@ -207,9 +210,11 @@ class ComputeAgent:
         every = self.program.settings.compute.heartbeat
         while True:
             try:
-                self._conductor.heartbeat(self.host, self.driver.facts(), self._started_at)
-                self._conductor.observed(self.host, self.driver.observe(), not self._arrived)
+                facts, seen = self.driver.facts(), self.driver.observe()
+                self._conductor.heartbeat(self.host, facts, self._started_at)
+                self._conductor.observed(self.host, seen, not self._arrived)
                 self._arrived = True
+                self._sign.give(f"{len(seen)} machines, {facts.hypervisor}")
             except PilviError as error:
                 log.warning("the host could not report", host=self.host, why=error.message)
             except Exception as error:

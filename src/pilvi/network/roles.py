@@ -14,6 +14,7 @@ import msgspec
 from pilvi.kernel import agent as bus_agent
 from pilvi.kernel import log
 from pilvi.kernel.errors import Invalid, PilviError
+from pilvi.kernel.health import Sign
 from pilvi.network.agent import TOPIC, NetworkAgent
 from pilvi.network.conductor import TOPIC as CONDUCTOR_TOPIC
 from pilvi.network.conductor import NetworkConductor
@@ -92,6 +93,8 @@ class Pulse:
 
     def __init__(self, program: Program, agent: NetworkAgent) -> None:
         self._agent, self._settings = agent, program.settings.network
+        self._sign = Sign(f"network on {program.host}", 3 * self._settings.heartbeat_every + 30)
+        program.health["network"] = self._sign.ask
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, name="network-pulse", daemon=True)
 
@@ -122,5 +125,6 @@ class Pulse:
     def _beat(self) -> None:
         try:
             self._agent.beat()
+            self._sign.give()
         except PilviError as error:
             log.warning("no heartbeat could be sent", why=error.message)

@@ -114,7 +114,7 @@ def change_password(ctx: Context, server_id: str, body: ChangePassword) -> None:
         consoles.host_agent(ctx.program, server).set_password(server.id, user, body.password)
     except HostError as error:
         _told(ctx, server, "changePassword", "compute_set_admin_password", error.message)
-        raise Conflict(f"Failed to set admin password on {server.id} because {error.message}") from None
+        raise Conflict(f"Failed to set admin password on {server.id}: {error.message}") from None
     _told(ctx, server, "changePassword", "compute_set_admin_password")
 
 
