@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 
 from pilvi import block_storage, compute, identity, image, network, placement
+from pilvi.block_storage.drivers import DRIVERS as VOLUME_DRIVERS
 from pilvi.block_storage.service import SERVICE as BLOCK_STORAGE
 from pilvi.block_storage.settings import Settings as BlockStorageSettings
+from pilvi.compute.drivers import DRIVERS as COMPUTE_DRIVERS
 from pilvi.compute.service import SERVICE as COMPUTE
 from pilvi.compute.settings import Settings as ComputeSettings
 from pilvi.identity.service import SERVICE as IDENTITY
@@ -19,8 +21,10 @@ from pilvi.image.service import SERVICE as IMAGE
 from pilvi.image.settings import Settings as ImageSettings
 from pilvi.kernel.bus import Bus
 from pilvi.kernel.config import KernelSettings, read
+from pilvi.kernel.errors import Invalid
 from pilvi.kernel.program import Program
 from pilvi.kernel.service import Service
+from pilvi.network.drivers import DRIVERS as NETWORK_DRIVERS
 from pilvi.network.service import SERVICE as NETWORK
 from pilvi.network.settings import Settings as NetworkSettings
 from pilvi.placement.service import SERVICE as PLACEMENT
@@ -28,6 +32,7 @@ from pilvi.placement.settings import Settings as PlacementSettings
 
 # from the bottom of the staircase to its top
 SERVICES: list[Service] = [IDENTITY, PLACEMENT, IMAGE, NETWORK, BLOCK_STORAGE, COMPUTE]
+DRIVERS = {"compute": COMPUTE_DRIVERS, "network": NETWORK_DRIVERS, "block_storage": VOLUME_DRIVERS}
 DOORS = (identity, placement, image, network, block_storage, compute)
 
 
@@ -48,7 +53,11 @@ def settings(state: Path, config: Path | None = None, environment: Mapping[str, 
 
 
 def build(chosen: Settings, *, services: Sequence[Service] = SERVICES, bus: Bus | None = None) -> Program:
-    """The program, ready to be started."""
+    """The program, ready to be started; raises Invalid before anything is begun when a driver is named that there is not."""
+    for section, known in DRIVERS.items():
+        driver = getattr(chosen, section).driver
+        if driver not in known:
+            raise Invalid(f"{section}.driver: there is no driver '{driver}'; there are {', '.join(sorted(known))}.", field=f"{section}.driver")
     program = Program(chosen, services, bus=bus)
     program.authenticate = lambda token: identity.authenticate(program, token)
     return program
