@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from pilvi import network
 from pilvi.cli.place import Place
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _machines(built: Program) -> None:
     from pilvi.compute.drivers.libvirt import LibvirtHypervisor
     from pilvi.compute.drivers.libvirt.libvirtd import Libvirtd
 
-    daemon = Libvirtd(built.state / "libvirt", hostname=built.host, netns=built.netns)
+    daemon = Libvirtd(built.state / "libvirt", hostname=built.host, netns=network.namespace(built))
     if daemon.pid() is not None:
         driver = LibvirtHypervisor(built.host, built.state / "compute", daemon.start(), fetch=lambda image_id, path: None)
         driver.halt()
@@ -50,5 +51,5 @@ def _networks(built: Program) -> None:
 
     settings = built.settings.network
     LinuxFabric(
-        built.host, built.state / "network", cloud=built.settings.region, netns=built.netns, bridge_mappings=settings.bridge_mappings
+        built.host, built.state / "network", cloud=built.settings.region, netns=network.namespace(built), bridge_mappings=settings.bridge_mappings
     ).purge()

@@ -259,9 +259,10 @@ def _driver(program: Program, changed: Callable[[str], None]) -> Any:
 
 def _libvirtd(program: Program) -> str:
     """Where the private libvirtd of this cloud and host answers; it is started if it does not run."""
+    from pilvi import network
     from pilvi.compute.drivers.libvirt.libvirtd import Libvirtd
 
-    return Libvirtd(program.state / "libvirt", hostname=program.host, netns=program.netns).start()
+    return Libvirtd(program.state / "libvirt", hostname=program.host, netns=network.namespace(program)).start()
 
 
 def serve(program: Program) -> Callable[[], None]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from pilvi.kernel import agent as bus_agent
 from pilvi.kernel import log
@@ -56,7 +53,7 @@ def serve_network(program: Program, *, host: str = "") -> Callable[[], None]:
 
 def namespace(program: Program) -> str:
     """The network namespace in which this cloud's bridges and taps lie on each host."""
-    return program.settings.network.namespace or "pilvi-" + hashlib.sha256(str(program.state).encode()).hexdigest()[:8]
+    return program.settings.network.namespace or program.netns
 
 
 def make_fabric(program: Program, host: str, metadata: Callable[[MetadataRequest], MetadataAnswer]) -> Any:
@@ -74,15 +71,9 @@ def make_fabric(program: Program, host: str, metadata: Callable[[MetadataRequest
         )  # fmt: skip
         program.parts["network.faults"] = fabric.faults
     else:
-        driver = importlib.import_module(module)
-
-        def answer(request: Any) -> Any:
-            asked = MetadataRequest(**{name: getattr(request, name) for name in MetadataRequest.__struct_fields__})
-            return driver.MetadataAnswer(**msgspec.structs.asdict(metadata(asked)))
-
         fabric = kind(
             host, program.state / "network", cloud=program.settings.region, netns=namespace(program), tunnel_address=settings.tunnel_address,
-            bridge_mappings=settings.bridge_mappings, metadata=answer, masquerade=settings.masquerade, resolvers=tuple(settings.dns_servers),
+            bridge_mappings=settings.bridge_mappings, metadata=metadata, masquerade=settings.masquerade, resolvers=tuple(settings.dns_servers),
         )  # fmt: skip
     program.parts.setdefault("network.driver", fabric)
     return fabric

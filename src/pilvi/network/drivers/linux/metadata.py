@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TypeVar
 
-import msgspec
-
 from pilvi.kernel.errors import HostError
 from pilvi.network.drivers.linux import links
+from pilvi.network.metadata import MetadataAnswer, MetadataRequest
 
 METADATA_ADDRESS = "169.254.169.254"
 HEAD_BYTES, BODY_BYTES = 16 * 1024, 64 * 1024
@@ -31,26 +30,6 @@ CONNECTIONS, CONNECTIONS_EACH = 256, 64
 _REQUEST_LINE = re.compile(r"([A-Z]{3,10}) (/[\x21-\x7e]*) HTTP/1\.[01]")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\x80-\xff\t]*?)[ \t]*")
 _log = logging.getLogger(__name__)
-
-
-class MetadataRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a guest asked, and where it asked: in a network's DHCP namespace or in a router (the other is "")."""
-
-    method: str
-    path: str
-    headers: dict[str, str]  # names in small letters
-    body: bytes = b""
-    client: str
-    network_id: str = ""
-    router_id: str = ""
-
-
-class MetadataAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the guest is told."""
-
-    status: int = 200
-    headers: dict[str, str] = {}
-    body: bytes = b""
 
 
 T = TypeVar("T")
