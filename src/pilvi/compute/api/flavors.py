@@ -9,7 +9,6 @@ import msgspec
 
 from pilvi.compute import policy
 from pilvi.compute.api.paging import PageQuery, window
-from pilvi.compute.api.rendered import rendered
 from pilvi.compute.dialect import DIALECT, links
 from pilvi.compute.operations import flavors as operations
 from pilvi.compute.tables.flavors import Flavor, FlavorAccess
@@ -17,6 +16,7 @@ from pilvi.kernel.context import Context
 from pilvi.kernel.db.pages import Page
 from pilvi.kernel.errors import Invalid
 from pilvi.kernel.http import UNSET, Answer, Body, Given, Request, Resource, Version, View, since, wire
+from pilvi.kernel.http.rendered import rendered
 from pilvi.kernel.http.shape import render
 
 flavors = Resource("/v2.1/flavors", tag="flavors")

@@ -14,18 +14,20 @@ from pilvi.image.api.views import image_view
 from pilvi.image.logic import filters, patches
 from pilvi.image.operations import data, images, imports
 from pilvi.image.operations.images import Draft
-from pilvi.image.tables import Image
+from pilvi.image.tables import Image, Member, Property, Tag
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.db.pages import Window, page
 from pilvi.kernel.errors import Forbidden, Invalid, NotFound
 from pilvi.kernel.http import Answer, Request, Resource
+from pilvi.kernel.http.rendered import rendered
 from pilvi.kernel.ids import is_uuid, new_id
 
 resource = Resource("/v2/images", tag="images")
 
 _LARGEST = 2**31 - 1
 _encode = msgspec.json.encode
+_LISTED = frozenset(kind.t.name for kind in (Image, Member, Property, Tag))  # what lists of images are made from
 _ATTRIBUTES: dict[str, tuple[type, ...]] = {
     "name": (str, type(None)), "visibility": (str,), "disk_format": (str, type(None)), "container_format": (str, type(None)),
     "min_disk": (int,), "min_ram": (int,), "protected": (bool,), "os_hidden": (bool,), "owner": (str, type(None)), "tags": (list,),
@@ -100,7 +102,10 @@ def index(ctx: Context, request: Request) -> Answer:
     """List the images that the caller may see, those that fit the query."""
     if request.path.endswith("/"):
         raise NotFound
-    pairs = request.query
+    return rendered(ctx.program, "image.rendered", _LISTED).answer(ctx, request, render=lambda: _list(ctx, request.query))
+
+
+def _list(ctx: Context, pairs: list[tuple[str, str]]) -> bytes:
     settings = ctx.program.settings.image
     limit = settings.limit_default
     marker = None
@@ -119,7 +124,7 @@ def index(ctx: Context, request: Request) -> Answer:
     if more:
         body["next"] = f"/v2/images?{urlencode([*kept, ('marker', found[-1].id)])}"
     body["schema"] = "/v2/schemas/images"
-    return Answer(200, _encode(body), {"Content-Type": "application/json"})
+    return _encode(body)
 
 
 def _page(ctx: Context, pairs: list[tuple[str, str]], limit: int, marker: str | None) -> tuple[list[Image], bool]:

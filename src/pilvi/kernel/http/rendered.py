@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pilvi.kernel.context import Context
 from pilvi.kernel.db import Transaction
-from pilvi.kernel.http import Answer, Request
+from pilvi.kernel.http.request import Answer, Request
 from pilvi.kernel.program import Program
 
 _MOST = 16 << 20  # bytes of answers kept
