@@ -207,11 +207,16 @@ class VolumeAgent:
 
     def _export_all(self) -> None:
         """After a start: have every attachment's export; one damaged volume does not keep the others."""
-        for wished in self._conductor.exports(self.host):
+        opened = self._conductor.exports(self.host)
+        for wished in opened:
             try:
                 self.connect(wished.volume_id, wished.attachment_id, wished.host, wished.read_only)
             except PilviError as error:
                 log.warning("a volume could not be exported", volume=wished.volume_id, why=error.message)
+        still = {one.attachment_id for one in self._conductor.exports(self.host)}
+        for gone in opened:  # while the others were opened
+            if gone.attachment_id not in still:
+                self.disconnect(gone.volume_id, gone.attachment_id)
         self._arrived = True
 
 

@@ -130,7 +130,7 @@ def remove(ctx: Context, attachment: Attachment) -> None:
     ctx.db.delete(Attachment, Attachment.c.id == attachment.id)
     volume = ctx.db.get(Volume, attachment.volume_id)
     if volume is not None:
-        if volume.host and (attachment.connection is not None or attachment.status == "reserved"):
+        if volume.host:  # also when it was closed before: an agent that has just started may have opened it once more
             ctx.start(CloseExport(volume_id=volume.id, attachment_id=attachment.id, host=volume.host))
         settle(ctx, volume)
 
