@@ -20,7 +20,6 @@ _PACKAGES = (
     "sudo", "systemd-sysv", "udev",
 )  # fmt: skip
 _SOURCES = Path("/etc/apt")
-_DEFAULT_MIRROR = "http://deb.debian.org/debian"
 _UNNEEDED = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
 _SETTINGS = {
     "etc/cloud/cloud.cfg.d/90_pilvi.cfg": (
@@ -107,4 +106,4 @@ def debian_mirror(sources: Path = _SOURCES) -> str:
         found = re.match(r"(?:deb\s+(?:\[[^]]*\]\s+)?|URIs:\s*)(https?://\S+?/debian)/?(?:\s|$)", line)
         if found:
             return found[1]
-    return _DEFAULT_MIRROR
+    raise HostError("A Debian guest is built from Debian's packages, and this machine's apt sources name no mirror of them.")
