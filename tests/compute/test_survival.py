@@ -38,6 +38,7 @@ def next_life(make_nova: Callable[..., Nova], dead: Nova) -> Nova:
 
     world = dead.driver.world
     old = dead.cloud.program
+    dead.cloud.program.workflows.lease = lambda owner, most: []  # the dead take up nothing more
     dead.cloud.program.bus.close()
     time.sleep(0.02)
 
