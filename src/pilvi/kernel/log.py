@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pilvi.kernel.context import Caller
     from pilvi.kernel.http.request import Request
 
+_formatting = threading.Lock()
 _out: TextIO | None = None
 _level = 20
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -51,7 +53,16 @@ def error(event: str, **facts: Any) -> None:
 
 def defect(request_id: str, event: str, error_: BaseException) -> None:
     """A defect of the program: with the traceback, for those who mend it."""
-    _write("error", event, {"request_id": request_id, "traceback": "".join(traceback.format_exception(error_))})
+    _write("error", event, {"request_id": request_id, "traceback": _told(error_)})
+
+
+def _told(error_: BaseException) -> str:
+    """The traceback; Python 3.11 may fail to format two at once in two threads, so one after the other."""
+    with _formatting:
+        try:
+            return "".join(traceback.format_exception(error_))
+        except SystemError:
+            return f"{type(error_).__name__}: {error_}"
 
 
 def access(request: Request, status: int, seconds: float, caller: Caller) -> None:
@@ -79,6 +90,6 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         facts: dict[str, Any] = {"logger": record.name}
         if record.exc_info and record.exc_info[1] is not None:
-            facts["traceback"] = "".join(traceback.format_exception(record.exc_info[1]))
+            facts["traceback"] = _told(record.exc_info[1])
         level = "error" if record.levelno >= 40 else "warning"
         _write(level, record.getMessage(), facts)
