@@ -49,5 +49,9 @@ def test_the_database_of_a_newer_program_is_refused(tmp_path: Path) -> None:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(Unavailable, match="9999"):
         migrate(database)
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM alembic_version"))
+    with pytest.raises(Unavailable, match="no revision"):
+        migrate(database)
     assert head() < "9999"
     database.close()

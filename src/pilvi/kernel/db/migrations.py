@@ -27,7 +27,7 @@ def head() -> str:
 def migrate(database: Database) -> None:
     """Bring the database up to date; says nothing when it is.
 
-    Raises Unavailable when it belongs to a newer program.
+    Raises Unavailable when it belongs to a newer program, or to none.
     """
     with database.engine.begin() as connection:
         tables = set(sa.inspect(connection).get_table_names())
@@ -39,7 +39,9 @@ def migrate(database: Database) -> None:
             return
     if current == head():
         return
-    if current is not None and current > head():
+    if not current:
+        raise Unavailable("the database has tables but no revision: it is not one of this program's, or older than its first revision.")
+    if current > head():
         raise Unavailable(f"the database is at revision {current}, this program knows {head()}: it belongs to a newer program.")
     log.info("migrating the database", have=current, want=head())
     upgrade(database)
