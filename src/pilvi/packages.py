@@ -35,6 +35,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "network": ("iproute2", "nftables", "dnsmasq-base", "conntrack", "kmod"),
     # volumes: qemu-img and the NBD server qemu-storage-daemon
     "storage": ("qemu-utils", "qemu-system-common", "qemu-block-extra"),
+    # a message broker of our own
+    "bus": ("nats-server",),
     # building guest images
     "guest": ("syslinux", "syslinux-common", "mtools", "dosfstools", "e2fsprogs", "qemu-utils", "zstd"),
     # compiling libvirt's Python library
@@ -43,6 +45,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "python": ("python3", "python3-venv", "ca-certificates"),
     # what the tests of real machines use beside all that
     "test": ("openssh-client", "genisoimage", "cpio", "busybox", "udhcpc", "curl", "iputils-ping", "iputils-arping"),
+    # the servers that a cloud of several parts stands on; tests start their own
+    "servers": ("postgresql", "mariadb-server", "nats-server", "rabbitmq-server"),
     # logging in to the demo's server
     "demo": ("openssh-client",),
 }

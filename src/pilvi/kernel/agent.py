@@ -7,8 +7,11 @@
 from __future__ import annotations
 
 import inspect
+import threading
+import time
 import typing
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -16,10 +19,18 @@ import msgspec
 
 from pilvi.kernel import log
 from pilvi.kernel.bus import Bus, Message
-from pilvi.kernel.errors import Invalid, PilviError
+from pilvi.kernel.bus.workers import Workers
+from pilvi.kernel.errors import Forbidden, Invalid, PilviError, Unavailable
 
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
+_AGAIN = 0.5  # seconds until somebody is asked again
+_sender: ContextVar[str] = ContextVar("sender", default="")
+
+
+def sender() -> str:
+    """Who sent the message that is being handled: "" is the control plane, else the name of an agent's host."""
+    return _sender.get()
 
 
 class _Verb(msgspec.Struct, frozen=True):
@@ -57,8 +68,14 @@ def _arguments(decoder: msgspec.msgpack.Decoder[Any], names: tuple[str, ...]) ->
     return decode
 
 
-def serve(bus: Bus, topic: str, server: object, *, host: str = "", threads: int = 4, contract: type | None = None) -> Callable[[], None]:
-    """Answer the topic with the object's public methods (those of `contract`, when named); answers a stop function."""
+def serve(
+    bus: Bus, topic: str, server: object, *, host: str = "", threads: int = 4, contract: type | None = None, workers: Workers | None = None
+) -> Callable[[], None]:
+    """Answer the topic with the object's public methods (those of `contract`, when named); answers a stop function.
+
+    An agent speaks for its own host only: Forbidden when it calls a method whose parameter named `host` is another.
+    `workers`: threads that several servers share, instead of `threads` of its own.
+    """
     known = verbs(contract or type(server))
 
     def handle(message: Message) -> bytes:
@@ -67,8 +84,11 @@ def serve(bus: Bus, topic: str, server: object, *, host: str = "", threads: int 
             raise Invalid(f"{topic} has no method {message.method}.")
         try:
             arguments = verb.decode_arguments(message.arguments)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"{topic}.{message.method}: {error}") from None
+        if message.sender and str(arguments.get("host", message.sender)).partition("@")[0] != message.sender:
+            raise Forbidden(f"{topic}.{message.method}: {message.sender} may not speak for {arguments['host']}.")
+        token = _sender.set(message.sender)
         try:
             return _encode(getattr(server, message.method)(**arguments))
         except PilviError:
@@ -76,16 +96,21 @@ def serve(bus: Bus, topic: str, server: object, *, host: str = "", threads: int 
         except Exception as error:
             log.defect(message.request_id, f"{topic}.{message.method}", error)
             raise PilviError(f"{topic}.{message.method} failed unexpectedly; the log of that host tells more.") from error
+        finally:
+            _sender.reset(token)
 
-    return bus.serve(topic, handle, host=host, threads=threads)
+    return bus.serve(topic, handle, host=host, threads=threads, workers=workers)
 
 
 class _Remote:
     """Looks like the contract; every method is a call over the bus."""
 
-    def __init__(self, bus: Bus, contract: type, topic: str, host: str, timeout: float, request_id: str) -> None:
+    def __init__(
+        self, bus: Bus, contract: type, topic: str, host: str, timeout: float, request_id: str, patience: float, stop: threading.Event | None
+    ) -> None:
         self._bus, self._verbs, self._topic, self._host = bus, verbs(contract), topic, host
         self._timeout, self._request_id = timeout, request_id
+        self._patience, self._stop = patience, stop or threading.Event()
 
     def __getattr__(self, name: str) -> Any:
         verb = self._verbs.get(name)
@@ -93,10 +118,23 @@ class _Remote:
             raise AttributeError(name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            answer = self._bus.call(self._topic, message(verb, args, kwargs, self._request_id), host=self._host, timeout=self._timeout)
-            return verb.decode_answer(answer)
+            answer = self._ask(message(verb, args, kwargs, self._request_id))
+            try:
+                return verb.decode_answer(answer)
+            except msgspec.DecodeError as error:
+                raise PilviError(f"The answer of {self._topic}.{name} was not understood: {error}.") from None
 
         return call
+
+    def _ask(self, said: Message) -> msgspec.Raw:
+        """The answer; as long as there is patience, whoever died with the question is followed by one who is asked again."""
+        end = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._bus.call(self._topic, said, host=self._host, timeout=self._timeout)
+            except Unavailable:
+                if time.monotonic() > end or self._stop.wait(_AGAIN):
+                    raise
 
 
 def message(verb: _Verb, args: tuple[Any, ...], kwargs: dict[str, Any], request_id: str = "") -> Message:
@@ -105,12 +143,17 @@ def message(verb: _Verb, args: tuple[Any, ...], kwargs: dict[str, Any], request_
     return Message(verb.name, msgspec.Raw(_encode(arguments)), request_id)
 
 
-def remote(bus: Bus, contract: type[T], topic: str, *, host: str = "", timeout: float = 60.0, request_id: str = "") -> T:
+def remote(
+    bus: Bus, contract: type[T], topic: str, *, host: str = "", timeout: float = 60.0, request_id: str = "", patience: float = 0.0,
+    stop: threading.Event | None = None,
+) -> T:  # fmt: skip
     """The object that serves `topic` (on `host`), as if it were here.
 
-    Its methods raise what they raise there, and Unavailable when nobody answers within `timeout` seconds.
+    Its methods raise what they raise there, and Unavailable when nobody answers within `timeout` seconds.  With `patience` they are
+    said again for so many seconds when that happens, unless `stop` is set: for methods that may be said twice, by those who have
+    nobody that would ask them again.
     """
-    return cast(T, _Remote(bus, contract, topic, host, timeout, request_id))
+    return cast(T, _Remote(bus, contract, topic, host, timeout, request_id, patience, stop))
 
 
 def cast_to(bus: Bus, contract: type, topic: str, method: str, *args: Any, host: str = "", everyone: bool = False, **kwargs: Any) -> None:
