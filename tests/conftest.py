@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Iterator
+
+import pytest
+
+from pilvi.kernel.testing import databases
 
 # Python 3.11 may not parse in two threads at once, and parses to underline parts of a traceback's lines; tests that kill
 # workers have tracebacks in many threads, while pytest parses in its own.
@@ -11,3 +16,12 @@ if hasattr(traceback, "_extract_caret_anchors_from_line_segment"):
     traceback._extract_caret_anchors_from_line_segment = lambda segment: None  # type: ignore[attr-defined]
 
 os.environ.setdefault("PYTHONWARNINGS", "default")
+
+
+@pytest.fixture(autouse=True)
+def _databases_of_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """On a server, the databases of clouds in the test's folder are free for others when the test is over."""
+    yield
+    folder = getattr(request.node, "funcargs", {}).get("tmp_path")
+    if folder is not None:
+        databases.release(folder)

@@ -12,21 +12,25 @@ if TYPE_CHECKING:
 
 def write(program: Program) -> None:
     """Write both files for the admin of this cloud."""
-    api = program.settings.api
-    url = (api.public_url or f"http://{api.bind}:{api.port}").rstrip("/") + "/identity/v3"
-    password = program.settings.identity.admin_password or (program.state / "admin-password").read_text(encoding="utf-8").strip()
+    kept = program.state / "admin-password"
+    password = program.settings.identity.admin_password or (kept.read_text(encoding="utf-8").strip() if kept.exists() else "")
+    if not password or "api" not in program.roles:
+        return  # another process of this cloud knows it
+    url = program.url + "/identity/v3"
+    authority = program.tls.ca_file if program.tls else ""
     region = program.settings.region
     _write(
         program.state / "clouds.yaml",
         "clouds:\n  pilvi:\n    auth:\n"
         f"      auth_url: {url}\n      username: admin\n      password: {_quoted(password)}\n      project_name: admin\n"
         "      user_domain_name: Default\n      project_domain_name: Default\n"
-        f"    region_name: {region}\n    identity_api_version: 3\n    interface: public\n",
+        f"    region_name: {region}\n    identity_api_version: 3\n    interface: public\n"
+        + (f"    cacert: {_quoted(authority)}\n" if authority else ""),
     )
     variables = {
         "OS_AUTH_URL": url, "OS_USERNAME": "admin", "OS_PASSWORD": password, "OS_PROJECT_NAME": "admin", "OS_USER_DOMAIN_NAME": "Default",
         "OS_PROJECT_DOMAIN_NAME": "Default", "OS_REGION_NAME": region, "OS_IDENTITY_API_VERSION": "3", "OS_INTERFACE": "public",
-    }  # fmt: skip
+    } | ({"OS_CACERT": authority} if authority else {})  # fmt: skip
     _write(program.state / "openrc", "".join(f"export {name}={_shell(value)}\n" for name, value in variables.items()))
 
 

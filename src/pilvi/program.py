@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pilvi import block_storage, compute, identity, image, network, placement
+from pilvi import block_storage, compute, fleet, identity, image, network, placement
 from pilvi.block_storage.drivers import DRIVERS as VOLUME_DRIVERS
 from pilvi.block_storage.service import SERVICE as BLOCK_STORAGE
 from pilvi.block_storage.settings import Settings as BlockStorageSettings
@@ -33,6 +33,7 @@ from pilvi.placement.settings import Settings as PlacementSettings
 # from the bottom of the staircase to its top
 SERVICES: list[Service] = [IDENTITY, PLACEMENT, IMAGE, NETWORK, BLOCK_STORAGE, COMPUTE]
 DRIVERS = {"compute": COMPUTE_DRIVERS, "network": NETWORK_DRIVERS, "block_storage": VOLUME_DRIVERS}
+BUS_PORT = 4222  # NATS' own
 DOORS = (identity, placement, image, network, block_storage, compute)
 
 
@@ -49,7 +50,24 @@ class Settings(KernelSettings, kw_only=True, forbid_unknown_fields=True):
 
 def settings(state: Path, config: Path | None = None, environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
     """The settings of the cloud in that state folder; raises Invalid naming what is wrong."""
-    return read(Settings, config or state / "pilvi.toml", environment, state=str(state), **given)
+    return _addressed(read(Settings, config or state / "pilvi.toml", environment, state=str(state), **given))
+
+
+def _addressed(chosen: Settings) -> Settings:
+    """The one address of a host that others reach, wherever no other is named."""
+    address = chosen.address
+    if not address:
+        return chosen
+    if chosen.api.bind == "127.0.0.1":
+        chosen.api.bind = address
+    if chosen.compute.address == "127.0.0.1":
+        chosen.compute.address = address
+    if chosen.network.tunnel_address == "127.0.0.1":
+        chosen.network.tunnel_address = address
+    chosen.block_storage.address = chosen.block_storage.address or address
+    if chosen.bus.url == "local:" and not chosen.bus.serve:
+        chosen.bus.serve = f"[{address}]:{BUS_PORT}" if ":" in address else f"{address}:{BUS_PORT}"
+    return chosen
 
 
 def build(chosen: Settings, *, services: Sequence[Service] = SERVICES, bus: Bus | None = None) -> Program:
@@ -60,4 +78,6 @@ def build(chosen: Settings, *, services: Sequence[Service] = SERVICES, bus: Bus 
             raise Invalid(f"{section}.driver: there is no driver '{driver}'; there are {', '.join(sorted(known))}.", field=f"{section}.driver")
     program = Program(chosen, services, bus=bus)
     program.authenticate = lambda token: identity.authenticate(program, token)
+    if chosen.compute.driver == "fake" and chosen.compute.fake.hosts:
+        program.parts["compute.agents"] = fleet.begin
     return program

@@ -26,6 +26,7 @@ def serve(program: Program, control_socket: Path, pid_file: Path) -> None:
     import uvloop
 
     listeners = _listeners(program)
+    os.umask(os.umask(0o077) | 0o022)  # said before there are threads, which share it: nobody else may write what is made here
     _settle_allocator()
     program.start()
     gc.freeze()  # what has been loaded by now stays for good: no collection looks at it again
@@ -57,11 +58,17 @@ async def _serve(program: Program, listeners: list[socket.socket], control_socke
     control_socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with contextlib.suppress(FileNotFoundError):
         control_socket.unlink()
+    with socket.socket(socket.AF_UNIX) as left:  # the server takes over the mode of the one that it replaces
+        os.fchmod(left.fileno(), 0o600)
+        left.bind(str(control_socket))
     common: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off", "server_header": False, "timeout_keep_alive": 75}
-    public = uvicorn.Server(uvicorn.Config(app, http="httptools", ws="websockets-sansio", ws_max_size=1 << 20, **common))
+    tls = {"ssl_certfile": program.tls.cert_file, "ssl_keyfile": program.tls.key_file} if program.tls else {}
+    # an encrypted connection that its client keeps open takes part in its closing, or not
+    common["timeout_graceful_shutdown"] = 5 if tls else 25
+    public = uvicorn.Server(uvicorn.Config(app, http="httptools", ws="websockets-sansio", ws_max_size=1 << 20, **tls, **common))
     control = uvicorn.Server(uvicorn.Config(Control(program), uds=str(control_socket), **common))
     loop = asyncio.get_running_loop()
-    servers = (public, control)
+    servers = (public, control) if listeners else (control,)
 
     def end() -> None:
         for server in servers:
@@ -74,12 +81,10 @@ async def _serve(program: Program, listeners: list[socket.socket], control_socke
         loop.add_signal_handler(number, end)
     pid_file.write_text(str(os.getpid()))
     try:
-        old = os.umask(0o177)
         task = loop.create_task(control.serve())
         while not control.started and not task.done():
             await asyncio.sleep(0.005)
-        os.umask(old)
-        await asyncio.gather(public.serve(sockets=listeners), task)
+        await asyncio.gather(*([public.serve(sockets=listeners)] if listeners else []), task)
     finally:
         for file in (control_socket, pid_file):
             with contextlib.suppress(FileNotFoundError):

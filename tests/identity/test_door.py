@@ -13,11 +13,12 @@ import pytest
 
 from pilvi import identity
 from pilvi.identity import keys
-from pilvi.identity.bootstrap import bootstrap
+from pilvi.identity.bootstrap import AGENTS, bootstrap
 from pilvi.identity.memory import LOOK_EVERY, of
 from pilvi.identity.service import SERVICE, tidy
 from pilvi.identity.tables import KeyRow, Project, Revocation, User
 from pilvi.kernel.errors import Invalid, NotFound, Unauthenticated
+from pilvi.kernel.http.access_rules import permits
 from pilvi.kernel.testing.cloud import Cloud
 from tests.identity.conftest import ADMIN_PASSWORD, TestSettings, World
 
@@ -34,7 +35,7 @@ def test_authenticate_tells_who_calls(world: World, bob: dict[str, Any]) -> None
 
 
 def test_the_clouds_own_token(world: World, later: Callable[[float], None]) -> None:
-    token = identity.service_token(world.program, seconds=7200)
+    token = identity.agents_token(world.program, seconds=7200)
     assert {"admin", "service"} <= identity.authenticate(world.program, token).roles
     later(7000)
     assert identity.authenticate(world.program, token).project_name == "service"
@@ -151,3 +152,20 @@ def test_keys_of_another_secret_are_refused_by_name(world: World) -> None:
 
     with world.program.db.transaction(write=False) as tx, pytest.raises(Invalid, match=r"identity\.secret"):
         keys.ring(tx, Fernet(Fernet.generate_key()), keys.TOKEN)
+
+
+def test_agents_tokens_are_good_for_images_data_only(world: World) -> None:
+    caller = identity.authenticate(world.program, identity.agents_token(world.program))
+    assert caller.access_rules is not None
+    assert permits(caller.access_rules, {"image"}, "GET", "/v2/images/one/file")
+    refused = [
+        ("identity", "GET", "/v3/users"), ("image", "DELETE", "/v2/images/one"), ("image", "GET", "/v2/images"),
+        ("compute", "GET", "/v2.1/servers"),
+    ]  # fmt: skip
+    assert not any(permits(caller.access_rules, {service}, method, path) for service, method, path in refused)
+
+
+def test_nobody_logs_in_as_the_agents(world: World) -> None:
+    for secret in ("", "nobody has this password", "x"):
+        methods = {"methods": ["application_credential"], "application_credential": {"id": AGENTS, "secret": secret}}
+        assert world.cloud.post("/identity/v3/auth/tokens", {"auth": {"identity": methods}}, person="nobody").status == 401

@@ -13,6 +13,7 @@ from pilvi import program
 from pilvi.kernel.db import Database, metadata
 from pilvi.kernel.db.migrations import head, migrate, upgrade
 from pilvi.kernel.errors import Unavailable
+from pilvi.kernel.testing import databases
 
 
 def differences(database: Database) -> list[object]:
@@ -26,7 +27,7 @@ def differences(database: Database) -> list[object]:
 
 def test_both_ways_end_in_the_same_tables(tmp_path: Path) -> None:
     assert program.SERVICES
-    fresh, old = Database(f"sqlite:///{tmp_path}/fresh.db"), Database(f"sqlite:///{tmp_path}/old.db")
+    fresh, old = Database(databases.bare(tmp_path / "fresh")), Database(databases.bare(tmp_path / "old"))
     migrate(fresh)
     upgrade(old)
     assert differences(fresh) == []
@@ -36,14 +37,14 @@ def test_both_ways_end_in_the_same_tables(tmp_path: Path) -> None:
 
 
 def test_said_again_nothing_happens(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/cloud.db")
+    database = Database(databases.bare(tmp_path))
     migrate(database)
     migrate(database)
     database.close()
 
 
 def test_the_database_of_a_newer_program_is_refused(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/cloud.db")
+    database = Database(databases.bare(tmp_path))
     migrate(database)
     with database.engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
@@ -54,4 +55,17 @@ def test_the_database_of_a_newer_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="no revision"):
         migrate(database)
     assert head() < "9999"
+    database.close()
+
+
+def test_a_start_that_was_interrupted_is_gone_on_with(tmp_path: Path) -> None:
+    """MariaDB commits after each table."""
+    database = Database(databases.bare(tmp_path))
+    migrate(database)
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0000'"))
+        for table in list(metadata.tables)[::3]:
+            connection.execute(sa.text(f"DROP TABLE {table}"))
+    migrate(database)
+    assert differences(database) == []
     database.close()

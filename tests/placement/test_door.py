@@ -31,7 +31,7 @@ def claim(cloud: Cloud, consumer: str, vcpus: int, provider: str = HOST) -> None
 
 def rooms(cloud: Cloud) -> dict[str, placement.Room]:
     with cloud.program.db.transaction(write=False) as tx:
-        return {room.name: room for room in placement.rooms(tx)}
+        return {room.name: room for room in placement.rooms(tx).values()}
 
 
 def drift(cloud: Cloud) -> list[tuple[str, str, str, object]]:
@@ -128,7 +128,7 @@ def test_rooms_are_true_after_a_rollback(cloud: Cloud) -> None:
     ensure(cloud)
     tx = cloud.program.db.begin()
     placement.claim(tx, consumer=new_id(), provider=HOST, resources={"VCPU": 8}, project_id="p", user_id="u")
-    assert {room.name: room for room in placement.rooms(tx)}["host1"].classes["VCPU"][2] == 8
+    assert {room.name: room for room in placement.rooms(tx).values()}["host1"].classes["VCPU"][2] == 8
     tx.rollback()
     assert rooms(cloud)["host1"].classes["VCPU"][2] == 0
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from typing import Any
 
 import openstack.config
 import openstack.connection
+
+from pilvi.kernel.testing import databases
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ["api", "scheduler", "conductor", "network", "volume", "compute", "console"]
@@ -55,7 +56,7 @@ class RealCloud:
         self.environment = clean_environment() | {
             "PILVI_API__PORT": str(self.port), "PILVI_HOST": HOST, "PILVI_DATABASE__DURABILITY": "process",
             "PILVI_IDENTITY__HASH_TIME_COST": "1", "PILVI_IDENTITY__HASH_MEMORY_KIB": "1024",
-        } | settings  # fmt: skip
+        } | databases.environment(state) | settings  # fmt: skip
 
     @property
     def url(self) -> str:
@@ -100,8 +101,8 @@ class RealCloud:
     def settle(self, within: float = 30.0) -> None:
         """Wait until the cloud has done all that it was asked for: no workflow is left."""
         end = time.monotonic() + within
-        with contextlib.closing(sqlite3.connect(f"file:{self.state / 'pilvi.db'}?mode=ro", uri=True, timeout=10)) as database:
-            while rows := database.execute("SELECT kind, step FROM kernel_workflows").fetchall():
+        with databases.looking(self.state) as look:
+            while rows := look("SELECT kind, step FROM kernel_workflows"):
                 assert time.monotonic() < end, f"after {within:g} s the cloud still works on {rows}"
                 time.sleep(0.02)
 

@@ -21,6 +21,7 @@ import httpx
 import pytest
 
 from pilvi.cli.place import Place
+from pilvi.kernel.testing import databases
 from tests.wire.process import HOST, ROLES, RealCloud, clean_environment, connect
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # openstacksdk warns of its own future
@@ -152,7 +153,8 @@ def test_down_and_up_again_keeps_what_was_there(tmp_path: Path) -> None:
         done = cloud.say("down", "--all")
         assert done.returncode == 0, done.stderr
         assert "its data is kept" in done.stdout
-        assert (cloud.state / "pilvi.db").exists()
+        with databases.looking(cloud.state) as look:
+            assert look("SELECT id FROM identity_projects")
 
 
 def test_a_state_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
@@ -206,6 +208,7 @@ def test_port_in_use_is_one_sentence(tmp_path: Path) -> None:
 )
 def test_bad_settings_are_one_sentence(tmp_path: Path, toml: str, words: list[str]) -> None:
     cloud = RealCloud(tmp_path / "state")
+    cloud.environment.pop("PILVI_DATABASE__URL", None)  # it would go over what the file says
     cloud.state.mkdir()
     (cloud.state / "pilvi.toml").write_text(toml)
     try:

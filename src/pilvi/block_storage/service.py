@@ -52,6 +52,8 @@ SERVICE = Service(
         CloseExport,
     ],
     roles={"conductor": conductor.serve, "scheduler": scheduler.serve, "volume": agent.serve},
+    agents_call=[conductor.TOPIC],
+    agents_serve=[agent.TOPIC],
     periodic=[Periodic("block_storage.messages", 3600.0, messages_sweep)],
     checks=[checks.volumes, checks.backups, checks.servers],
     bootstrap=bootstrap,

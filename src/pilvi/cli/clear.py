@@ -1,11 +1,11 @@
-"""Clearing a machine of what a cloud has running on it: guests, libvirtd, volume daemon, networks; the data stays."""
+"""Clearing a machine of what a cloud has running on it: guests, libvirtd, volume daemon, networks, broker; the data stays."""
 
 from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING
 
-from pilvi import network
+from pilvi import block_storage, network
 from pilvi.cli.place import Place
 
 if TYPE_CHECKING:
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def clear(place: Place) -> None:
     """Stop all that the cloud of this place has started on this machine; the program itself has ended before."""
     from pilvi import program
+    from pilvi.kernel.bus.local import LocalBus
 
-    built = program.build(program.settings(place.state, place.config))
+    built = program.build(program.settings(place.state, place.config), bus=LocalBus())  # nobody is to be asked, or may be there
     built.run_dir = place.run_dir
     if built.settings.compute.driver == "libvirt":
         _machines(built)
@@ -24,8 +25,17 @@ def clear(place: Place) -> None:
         _volumes(built)
     if built.settings.network.driver == "linux":
         _networks(built)
+    if (built.state / "bus").is_dir():
+        _broker(built)
     with contextlib.suppress(OSError):
         place.run_dir.rmdir()
+
+
+def _broker(built: Program) -> None:
+    from pilvi.kernel.bus.broker import Broker
+    from pilvi.kernel.bus.names import AgentTopics
+
+    Broker(built.settings.bus, built.state / "bus", AgentTopics()).stop()
 
 
 def _machines(built: Program) -> None:
@@ -44,6 +54,7 @@ def _volumes(built: Program) -> None:
     from pilvi.block_storage.drivers.file import FileBackend
 
     FileBackend(built.host, built.state / "volumes", run_dir=built.run_dir).stop()
+    block_storage.Ways(built.run_dir / "ways").stop()
 
 
 def _networks(built: Program) -> None:

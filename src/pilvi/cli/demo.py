@@ -29,9 +29,15 @@ def main(arguments: list[str]) -> int:
     options.add_argument("--user", default="cirros", help="the user to log in as (default cirros, the tiny image's)")
     options.add_argument("--ram", type=int, default=128, help="MiB of memory of the server (default 128)")
     options.add_argument("--login-timeout", type=int, default=180, help="seconds to wait for the login (default 180)")
+    options.add_argument("--hosts", type=int, metavar="N", help="several hosts on this machine: a controller, and N - 1 that join it (root only)")
     chosen = options.parse_args(arguments)
     place = Place(chosen)
-    Demo(place, chosen).run()
+    if chosen.hosts:
+        from pilvi.cli.demo_hosts import HostsDemo
+
+        HostsDemo(place, chosen).run()
+    else:
+        Demo(place, chosen).run()
     return 0
 
 
@@ -41,8 +47,8 @@ def install_packages(groups: tuple[str, ...]) -> None:
 
     missing = packages.missing(groups)
     if missing:
-        _say(f"installing {len(missing)} system packages: {' '.join(missing)}")
-        packages.install(missing, progress=_say)
+        say(f"installing {len(missing)} system packages: {' '.join(missing)}")
+        packages.install(missing, progress=say)
 
 
 class Demo:
@@ -58,20 +64,20 @@ class Demo:
 
     def run(self) -> None:
         """All steps, from the packages to the login."""
-        _head("1. What the machine needs")
+        head("1. What the machine needs")
         install_packages(GROUPS)
         image = self._guest_image()
         self._console_page()
-        _head("2. The cloud")
+        head("2. The cloud")
         self._start()
-        _head("3. What a cloud's admin makes once")
+        head("3. What a cloud's admin makes once")
         self._admin_things(image)
-        _head("4. What a user makes")
+        head("4. What a user makes")
         self._user_things()
-        _head("5. The server")
+        head("5. The server")
         self._server()
         self._log_in()
-        _head("6. What happened, step by step")
+        head("6. What happened, step by step")
         subprocess.run([sys.executable, "-m", "pilvi", "trace", "--state", str(self.place.state), "demo"], check=False)
         self._farewell()
 
@@ -85,23 +91,23 @@ class Demo:
             return path
         from pilvi import guest
 
-        return guest.tiny_image(self.place.state / "guest", progress=_say)
+        return guest.tiny_image(self.place.state / "guest", progress=say)
 
     def _console_page(self) -> None:
         """noVNC's page, so that a browser shows the server's screen; the cloud works without it."""
         from pilvi.guest.archive import fetch_files
 
         try:
-            fetch_files("novnc", self.place.state / "novnc", _say)
+            fetch_files("novnc", self.place.state / "novnc", say)
         except PilviError as error:
-            _say(f"no page for consoles in a browser: {error.message}")
+            say(f"no page for consoles in a browser: {error.message}")
 
     def _start(self) -> None:
         if self.place.pid() is None:
-            _say(f"starting the cloud in {self.place.state}")
+            say(f"starting the cloud in {self.place.state}")
             up.start(self.place, [])
         told = self.place.ask("/status")
-        _say(f"up: {told['url']}, {told['memory_mib']} MiB of memory")
+        say(f"up: {told['url']}, {told['memory_mib']} MiB of memory")
         os.environ.update(OS_CLIENT_CONFIG_FILE=str(self.place.state / "clouds.yaml"), OS_CLOUD="pilvi")
         import openstack
 
@@ -125,7 +131,7 @@ class Demo:
         )  # fmt: skip
         self._ensure(
             "subnet public", lambda: cloud.network.find_subnet("public"),
-            ["subnet", "create", "--network", "public", "--subnet-range", _free_range(), "--no-dhcp", "public"],
+            ["subnet", "create", "--network", "public", *self._outside_subnet(), "--no-dhcp", "public"],
         )  # fmt: skip
 
     def _user_things(self) -> None:
@@ -154,7 +160,7 @@ class Demo:
         cloud = self.cloud
         found = cloud.compute.find_server("demo")
         if found is not None and found.status == "ERROR":
-            _say("the server of an earlier run is in ERROR; it is made anew")
+            say("the server of an earlier run is in ERROR; it is made anew")
             self._openstack(["server", "delete", "--wait", "demo"])
         self._ensure(
             "server demo", lambda: cloud.compute.find_server("demo"),
@@ -172,10 +178,10 @@ class Demo:
         self.address = address.floating_ip_address
 
     def _log_in(self) -> None:
-        _say(f"logging in: ssh -i {self.folder / 'id'} {self.options.user}@{self.address}")
+        say(f"logging in: ssh -i {self.folder / 'id'} {self.options.user}@{self.address}")
         said = self._until("the login succeeds", lambda: self._ssh("true") is not None, self.options.login_timeout)
         assert said
-        _say(f"first login {time.monotonic() - self.requested:.1f} s after the request")
+        say(f"first login {time.monotonic() - self.requested:.1f} s after the request")
         for title, command in (
             ("host name", "hostname"),
             ("instance id by the metadata service", "curl -s http://169.254.169.254/latest/meta-data/instance-id; echo"),
@@ -197,7 +203,7 @@ class Demo:
 
     def _ensure(self, what: str, there: Callable[[], Any], command: list[str]) -> None:
         if there():
-            _say(f"{what}: there already")
+            say(f"{what}: there already")
         else:
             self._openstack(command)
 
@@ -220,7 +226,7 @@ class Demo:
                 raise PilviError(f"waited {within:g} s, but {what} did not come true; `pilvi trace demo` and `pilvi logs` tell more.")
             if waited - shown >= 5:
                 shown = waited
-                _say(f"waiting until {what} ({waited:.0f} s)")
+                say(f"waiting until {what} ({waited:.0f} s)")
             time.sleep(0.3)
 
     def _active(self) -> Any:
@@ -247,14 +253,18 @@ class Demo:
 
     def _ssh(self, command: str) -> str | None:
         """What the command prints in the guest; None when one cannot log in (yet)."""
+        done = subprocess.run([*self._ssh_words(), command], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    def _ssh_words(self) -> list[str]:
         known = f"UserKnownHostsFile={self.folder / 'known_hosts'}"
         options = ["StrictHostKeyChecking=no", known, "BatchMode=yes", "ConnectTimeout=5", "LogLevel=ERROR"]
         words = [part for option in options for part in ("-o", option)]
-        done = subprocess.run(
-            ["ssh", *words, "-i", str(self.folder / "id"), f"{self.options.user}@{self.address}", command],
-            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        return done.stdout.strip() if done.returncode == 0 else None
+        return ["ssh", *words, "-i", str(self.folder / "id"), f"{self.options.user}@{self.address}"]
+
+    def _outside_subnet(self) -> list[str]:
+        """Arguments for the subnet of floating addresses."""
+        return ["--subnet-range", _free_range()]
 
 
 def _free_range() -> str:
@@ -268,9 +278,9 @@ def _free_range() -> str:
     raise PilviError("this machine has routes to all of 172.24.0.0/16; make a subnet of the network public by hand.")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     print(f"   {text}", flush=True)
 
 
-def _head(text: str) -> None:
+def head(text: str) -> None:
     print(f"\n{text}", flush=True)

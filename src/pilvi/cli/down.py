@@ -19,17 +19,37 @@ def main(arguments: list[str]) -> int:
     chosen = options.parse_args(arguments)
     place = Place(chosen)
     pid = place.pid()
+    laboratory = _laboratory(place, everything=chosen.all)
     if pid is not None:
         stop(place, pid)
         print("stopped")
-    else:
+    elif not laboratory:
         print(f"no cloud runs on {place.state}", file=sys.stderr)
-    if chosen.all:
+    if chosen.all and (pid is not None or not laboratory or (place.state / "pilvi.db").exists()):
         from pilvi.cli.clear import clear
 
         clear(place)
         print("the servers, networks and helpers of this cloud on this machine are gone; its data is kept")
     return 0
+
+
+def _laboratory(place: Place, *, everything: bool) -> bool:
+    """Stop the programs on the hosts of `pilvi demo --hosts`, or take down the hosts with all that they have; whether there are any."""
+    folder = place.state / "laboratory"
+    if not folder.is_dir():
+        return False
+    from pilvi.laboratory import Laboratory
+
+    laboratory = Laboratory(folder)
+    if everything:
+        laboratory.end()
+        print("the laboratory's hosts are down; what is on their disks is kept")
+        return True
+    for name in laboratory.names():
+        if laboratory.host(name).pid:
+            laboratory.host(name).pilvi("down", check=False)
+            print(f"stopped on {name}")
+    return True
 
 
 def stop(place: Place, pid: int, *, within: float = 30.0) -> None:

@@ -52,6 +52,8 @@ class Place:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return None
+        if pid == os.getpid():  # of an earlier life: in a container numbers come again soon
+            return None
         return pid if b"--foreground" in words and any(b"pilvi" in word for word in words) else None
 
     def ask(self, path: str, *, timeout: float = 10.0, **query: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 from pilvi.cli.place import Place, parser
 
@@ -24,8 +25,18 @@ def main(arguments: list[str]) -> int:
         print(f"Pilvi {told['version']} on {told['host']}: {told['url']}   state {told['state']}")
         print(f"process {told['pid']}, up {_span(told['uptime'])}, memory {told['memory_mib']} MiB, {told['threads']} threads")
         for role in told["roles"]:
-            print(f"  {role['role']:<10} {'ok' if role['healthy'] else 'NOT WELL':<9} {role['detail']}")
-    return 0 if all(role["healthy"] for role in told["roles"]) else 1
+            _print(role)
+        for other in told["others"]:
+            heard = f"up {_span(other['uptime'])}" if other["up"] else f"NOT HEARD OF for {_span(other['silent'])}"
+            print(f"host {other['host']}: process {other['pid']}, {heard}, memory {other['memory_mib']} MiB, version {other['version']}")
+            for role in other["roles"]:
+                _print(role if other["up"] else {**role, "healthy": False})
+    roles = told["roles"] + [role | {"healthy": role["healthy"] and other["up"]} for other in told["others"] for role in other["roles"]]
+    return 0 if all(role["healthy"] for role in roles) else 1
+
+
+def _print(role: dict[str, Any]) -> None:
+    print(f"  {role['role']:<10} {'ok' if role['healthy'] else 'NOT WELL':<9} {role['detail']}")
 
 
 def _span(seconds: float) -> str:

@@ -1,35 +1,70 @@
-"""pilvi test: set up whatever is missing and run all tests."""
+"""pilvi test: set up whatever is missing and run all tests, on SQLite or a database server, in-process or over a broker."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pilvi.cli.place import parser
 from pilvi.kernel.errors import NotFound
 
+DATABASES = ("sqlite", "postgresql", "mariadb")
+BUSES = ("local", "nats", "rabbitmq")
+
 
 def main(arguments: list[str]) -> int:
     options = parser("test", "Set up whatever is missing and run all tests; what follows -- goes to pytest.")
     options.add_argument("--quick", action="store_true", help="leave out the tests with real machines and networks")
+    options.add_argument("--real", action="store_true", help="run those also on a database server or a broker, where they are left out otherwise")
+    options.add_argument("--database", choices=DATABASES, default="sqlite", help="what the tests' clouds keep their rows in (default: sqlite)")
+    options.add_argument("--bus", choices=BUSES, default="local", help="what carries their messages (default: local)")
     options.add_argument("rest", nargs="*", help="arguments for pytest")
     chosen = options.parse_args(arguments)
     root = Path(__file__).resolve().parents[3]
     if not (root / "tests").is_dir():
         raise NotFound("the tests are in the source tree only; run `./pilvi test` in a clone.")
-    if not chosen.quick:
-        from pilvi.cli.demo import GROUPS, install_packages
+    plain = chosen.database == "sqlite" and chosen.bus == "local"
+    real = not chosen.quick and (plain or chosen.real)
+    _install(real=real)
+    with servers(chosen.database, chosen.bus) as names:
+        environment = {**os.environ, **names, "PYTHONDONTWRITEBYTECODE": "1"}
+        python = [sys.executable, "-m", "pytest"]
+        fast = subprocess.run(
+            [*python, "-n", str(os.cpu_count() or 2), "--dist", "worksteal", "--ignore", "tests/real", "-q", *chosen.rest, "tests"],
+            cwd=root, env=environment, check=False,
+        )  # fmt: skip
+        if fast.returncode or not real:
+            return fast.returncode
+        return subprocess.run([*python, "-v", "-m", "not slow", *chosen.rest, "tests/real"], cwd=root, env=environment, check=False).returncode
 
-        install_packages((*GROUPS, "test"))
-    environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
-    python = [sys.executable, "-m", "pytest"]
-    fast = subprocess.run(
-        [*python, "-n", str(os.cpu_count() or 2), "--dist", "worksteal", "--ignore", "tests/real", "-q", *chosen.rest, "tests"],
-        cwd=root, env=environment, check=False,
-    )  # fmt: skip
-    if fast.returncode or chosen.quick:
-        return fast.returncode
-    real = subprocess.run([*python, "-v", "-m", "not slow", *chosen.rest, "tests/real"], cwd=root, env=environment, check=False)
-    return real.returncode
+
+@contextmanager
+def servers(database: str, bus: str) -> Iterator[dict[str, str]]:
+    """The servers that the run needs, running; answers the variables that name them to the tests."""
+    names: dict[str, str] = {}
+    with contextlib.ExitStack() as running:
+        if database != "sqlite":
+            from pilvi.kernel.testing.databases import VARIABLE
+            from pilvi.kernel.testing.servers import KINDS
+
+            names[VARIABLE] = running.enter_context(KINDS[database]()).url
+        if bus != "local":
+            from pilvi.kernel.testing import brokers
+            from pilvi.kernel.testing.databases import BUS
+
+            folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="pilvi-bus-")))
+            names[BUS] = running.enter_context({"nats": brokers.nats, "rabbitmq": brokers.rabbitmq}[bus](folder)).url
+        yield names
+
+
+def _install(*, real: bool) -> None:
+    """What is missing of the packages: tests of databases and buses start the servers' programs in any run."""
+    from pilvi.cli.demo import GROUPS, install_packages
+
+    install_packages((*GROUPS, "test", "servers") if real else ("servers",))

@@ -15,6 +15,9 @@ from typing import Any
 from pilvi.cli.place import Place, parser
 from pilvi.kernel.errors import Conflict, PilviError, Unavailable
 
+# role, group of packages, section of the settings, driver that needs them and root rights
+REAL = (("compute", "compute", "compute", "libvirt"), ("network", "network", "network", "linux"), ("volume", "storage", "block_storage", "file"))
+
 
 def main(arguments: list[str]) -> int:
     options = parser("up", "Start the cloud; say it again and nothing happens.")
@@ -25,19 +28,27 @@ def main(arguments: list[str]) -> int:
     place = Place(chosen)
     place.state.mkdir(parents=True, exist_ok=True, mode=0o755)
     if chosen.foreground and place.pid() is None:
-        with _hold(place.state / "pilvi.lock", wait=False):
+        with hold(place.state / "pilvi.lock", wait=False):
             return _run(place, roles=chosen.roles, fake=chosen.fake)
-    with _hold(place.state / "up.lock"):
+    with hold(place.state / "up.lock"):
         if place.pid() is not None:
-            print(f"already up: {place.ask('/status')['url']}")
+            print(f"already up: {_where(place)}")
             return 0
         start(place, [*(["--roles", chosen.roles] if chosen.roles else []), *(["--fake"] if chosen.fake else [])])
-        print(f"up: {place.ask('/status')['url']}   {place.state / 'openrc'}")
+        print(f"up: {_where(place)}")
         return 0
 
 
+def _where(place: Place) -> str:
+    """Where the API is and what clients need; of a process without an API, what it is."""
+    told = place.ask("/status")
+    if told["url"]:
+        return f"{told['url']}   {place.state / 'openrc'}"
+    return f"{', '.join(role['role'] for role in told['roles'])} on {told['host']}"
+
+
 @contextlib.contextmanager
-def _hold(lock: Path, *, wait: bool = True) -> Iterator[None]:
+def hold(lock: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold a lock of the state folder; it ends with the process at the latest.  Raises Conflict when it must not wait."""
     with open(lock, "a", encoding="utf-8") as file:
         try:
@@ -98,14 +109,16 @@ def _run(place: Place, *, roles: str | None, fake: bool) -> int:
     return 0
 
 
-def _check_rights(settings: object) -> None:
+def _check_rights(settings: Any) -> None:
     """Real machines and networks need root rights and packages: say so before anything is begun."""
     from pilvi import packages
 
     groups = [
-        group for group, section, driver in (("compute", "compute", "libvirt"), ("network", "network", "linux"), ("storage", "block_storage", "file"))
-        if getattr(settings, section).driver == driver
+        group for role, group, section, driver in REAL
+        if getattr(settings, section).driver == driver and (not settings.roles or role in settings.roles)
     ]  # fmt: skip
+    if settings.bus.serve and packages.missing(("bus",)):
+        raise PilviError("the package nats-server is missing, which carries the bus: apt-get install nats-server")
     if not groups:
         return
     if os.geteuid() != 0:

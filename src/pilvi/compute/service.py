@@ -12,6 +12,7 @@ from pilvi.compute.api import (
     server_actions,
     server_changes,
     server_looks,
+    server_moves,
     server_parts,
     servers,
     shares,
@@ -23,11 +24,17 @@ from pilvi.compute.workflows.attach_volume import AttachVolume, DetachVolume, Gr
 from pilvi.compute.workflows.cache_image import CacheImage
 from pilvi.compute.workflows.change_power import ChangePower
 from pilvi.compute.workflows.clean_host import CleanHost
+from pilvi.compute.workflows.confirm_resize import ConfirmResize
 from pilvi.compute.workflows.create_server import CreateServer
 from pilvi.compute.workflows.delete_server import DeleteServer
+from pilvi.compute.workflows.drain_host import DrainHost
+from pilvi.compute.workflows.evacuate_server import EvacuateServer
 from pilvi.compute.workflows.heal_server import HealServer
+from pilvi.compute.workflows.live_migrate import LiveMigrate
 from pilvi.compute.workflows.rebuild_server import RebuildServer
-from pilvi.compute.workflows.resize_server import ConfirmResize, ResizeServer, RevertResize
+from pilvi.compute.workflows.resize_server import ResizeServer
+from pilvi.compute.workflows.return_server import ReturnServer
+from pilvi.compute.workflows.revert_resize import RevertResize
 from pilvi.compute.workflows.shelve_server import OffloadServer, ShelveServer, UnshelveServer
 from pilvi.compute.workflows.snapshot_server import DropSnapshot, SnapshotServer, SnapshotVolumes
 from pilvi.kernel.program import Program
@@ -38,6 +45,8 @@ RESOURCES = [
     servers.servers,
     server_actions.actions,
     server_changes.changes,
+    server_moves.actions,
+    server_moves.migrations,
     server_parts.metadata,
     server_parts.tags,
     server_parts.ips,
@@ -59,6 +68,7 @@ RULES = [
     *servers.OTHERS,
     *server_actions.OTHERS,
     *server_changes.OTHERS,
+    *server_moves.OTHERS,
     *attachments.OTHERS,
     *instance_actions.OTHERS,
     *server_looks.OTHERS,
@@ -66,6 +76,7 @@ RULES = [
 ]
 WORKFLOWS = [
     CreateServer, DeleteServer, CleanHost, HealServer, ChangePower, RebuildServer, ResizeServer, ConfirmResize, RevertResize,
+    ReturnServer, LiveMigrate, EvacuateServer, DrainHost,
     SnapshotServer, SnapshotVolumes, DropSnapshot, ShelveServer, OffloadServer, UnshelveServer, AttachVolume, DetachVolume, GrowDisk,
     AttachInterface, DetachInterface, CacheImage,
 ]  # fmt: skip
@@ -96,6 +107,8 @@ SERVICE = Service(
     hears=hearing.HEARS,
     periodic=PERIODIC,
     roles=ROLES,
+    agents_call=[conductor.TOPIC],
+    agents_serve=[agent.TOPIC],
     bootstrap=flavors.bootstrap,
     project_paths="/v2.1",
     path_aliases={"/v2": "/v2.1"},

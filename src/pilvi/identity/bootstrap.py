@@ -9,7 +9,19 @@ from pilvi.identity import keys
 from pilvi.identity.memory import Memory, of
 from pilvi.identity.operations.effective import EVERYTHING
 from pilvi.identity.operations.password_login import newest_password
-from pilvi.identity.tables import Assignment, CatalogService, Endpoint, Password, Project, Region, Role, RoleImplication, User
+from pilvi.identity.tables import (
+    AccessRule,
+    ApplicationCredential,
+    Assignment,
+    CatalogService,
+    Endpoint,
+    Password,
+    Project,
+    Region,
+    Role,
+    RoleImplication,
+    User,
+)
 from pilvi.kernel import clock
 from pilvi.kernel.db import Transaction
 from pilvi.kernel.errors import Conflict
@@ -21,6 +33,13 @@ DEFAULT_DOMAIN = "default"
 ROLES = ("admin", "manager", "member", "reader", "service")
 IMPLIED = (("admin", "manager"), ("manager", "member"), ("member", "reader"))
 SERVICE_USER, SERVICE_PROJECT = "pilvi", "service"
+# what hosts' agents may ask of the APIs with the tokens that they are given
+AGENTS_CALLS = (
+    ("image", "GET", "/v2/images/*"),
+    ("image", "GET", "/v2/images/*/file"),
+    ("image", "PUT", "/v2/images/*/file"),
+)
+AGENTS = uuid.UUID("0d2c6a6e-54b5-4d1e-9d0f-4c0b6ae0f3c9").hex  # the application credential that says so
 _CATALOG = uuid.UUID("6d6c1a52-4d1c-4a0c-8a3f-0c6f2f3f6e0a")  # names our own services and endpoints alike on all nodes
 
 
@@ -63,7 +82,25 @@ def _ensure_people(tx: Transaction) -> str:
         (cloud, "admin", "project", service_project), (cloud, "service", "project", service_project),
     ):  # fmt: skip
         tx.put(Assignment(actor_id=user_id, target_id=where, role_id=known[role].id, actor_kind="user", target_kind=kind))
+    _lend_to_agents(tx, cloud, service_project, [known["admin"].id, known["service"].id])
     return admin
+
+
+def _lend_to_agents(tx: Transaction, user_id: str, project_id: str, roles: list[str]) -> None:
+    """The cloud's own roles, for the agents' calls only; no secret opens it."""
+    calls = {uuid.uuid5(_CATALOG, f"agents {' '.join(call)}").hex: call for call in AGENTS_CALLS}
+    for rule_id, (service, method, path) in calls.items():
+        tx.put(AccessRule(id=rule_id, user_id=user_id, service=service, path=path, method=method))
+    held = tx.get(ApplicationCredential, AGENTS)
+    if held is None:
+        tx.insert(
+            ApplicationCredential(
+                id=AGENTS, user_id=user_id, project_id=project_id, name="agents", description="What hosts' agents may ask of the APIs.",
+                secret_hash="", roles=roles, access_rules=sorted(calls), created_at=clock.now(),
+            )
+        )  # fmt: skip
+    elif held.access_rules != sorted(calls):
+        tx.change(held, access_rules=sorted(calls))
 
 
 def _user(tx: Transaction, name: str) -> str:
@@ -108,8 +145,8 @@ def address(program: Program, service: Service) -> str:
     host = api.bind if api.bind not in ("0.0.0.0", "::", "") else _own_address()
     host = f"[{host}]" if ":" in host else host
     if api.classic_ports:
-        return f"http://{host}:{service.port}{service.catalog}"
-    return f"http://{host}:{api.port}{service.path}{service.catalog}"
+        return f"{program.scheme}://{host}:{service.port}{service.catalog}"
+    return f"{program.scheme}://{host}:{api.port}{service.path}{service.catalog}"
 
 
 def _own_address() -> str:

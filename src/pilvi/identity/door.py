@@ -16,7 +16,7 @@ from pilvi.kernel.db import Transaction
 from pilvi.kernel.errors import NotFound
 from pilvi.kernel.program import Program
 
-__all__ = ["authenticate", "endpoint", "login_of", "names", "project_exists", "service_token"]
+__all__ = ["agents_token", "authenticate", "endpoint", "login_of", "names", "project_exists"]
 
 
 def endpoint(of_: Context | Program, type: str, interface: str = "internal") -> str:
@@ -42,8 +42,8 @@ def _endpoint(program: Program, tx: Transaction, type: str, interface: str) -> s
     raise NotFound(f"The catalog has no {interface} endpoint of type {type} in region {region}.")
 
 
-def service_token(program: Program, *, seconds: float = 3600) -> str:
-    """A token of the cloud's own user, who holds the roles admin and service; opens a transaction of its own."""
+def agents_token(program: Program, *, seconds: float = 3600) -> str:
+    """A token of the cloud's own user for hosts' agents, good for images' data and nothing else; opens a transaction of its own."""
     from pilvi.kernel import clock
 
     memory = of(program)
@@ -53,8 +53,8 @@ def service_token(program: Program, *, seconds: float = 3600) -> str:
         project = tx.one(Project, Project.c.domain_id == bootstrap.DEFAULT_DOMAIN, Project.c.name == bootstrap.SERVICE_PROJECT)
         if user is None or project is None:
             raise NotFound("The cloud's own user or project is missing: start the program again to have it made.")
-        who = standing(tx, recall, user.id, PROJECT, project.id)
-        return issue(memory, tx, who, ("password",), expires_at=clock.now() + seconds)[0]
+        who = standing(tx, recall, user.id, PROJECT, project.id, application_credential_id=bootstrap.AGENTS)
+        return issue(memory, tx, who, ("application_credential",), expires_at=clock.now() + seconds)[0]
 
 
 def login_of(program: Program, token_id: str) -> tuple[float, float] | None:

@@ -6,11 +6,11 @@ import hashlib
 import http.client
 import json
 import os
-import ssl
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pilvi.kernel import certificates
 from pilvi.kernel.errors import HostError
 from pilvi.kernel.ids import new_hex
 
@@ -82,7 +82,7 @@ def _ask(
     prefix = parts.path.rstrip("/").removesuffix("/v2")
     if parts.scheme == "https":
         connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            parts.hostname or "", parts.port, timeout=_SILENCE, blocksize=_PIECE, context=ssl.create_default_context()
+            parts.hostname or "", parts.port, timeout=_SILENCE, blocksize=_PIECE, context=certificates.client_context()
         )
     else:
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_SILENCE, blocksize=_PIECE)

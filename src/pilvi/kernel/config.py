@@ -21,12 +21,25 @@ class DatabaseSettings(msgspec.Struct, forbid_unknown_fields=True):
 
     url: str = ""  # "": SQLite in the state folder
     durability: Literal["full", "process", "none"] = "full"  # SQLite: what a commit survives
+    connections: int = 10  # servers: open at most for writers, and again as many for readers
 
 
 class BusSettings(msgspec.Struct, forbid_unknown_fields=True):
     """How parts of the program talk."""
 
-    url: str = "local:"
+    url: str = "local:"  # nats://host:port[,host:port], tls://... (NATS), amqp://host:port[/vhost], amqps://... (RabbitMQ)
+    user: str = ""
+    password: str = ""
+    password_file: str = ""  # read instead of `password`
+    ca_file: str = ""  # who may vouch for the broker; "": those whom the system trusts
+    cert_file: str = ""  # this program's own certificate, for brokers that ask for one; with `serve` the broker's too, which encrypts then
+    key_file: str = ""
+    prefix: str = ""  # tells this cloud from others on the same broker
+    serve: str = ""  # address:port at which this program keeps a NATS broker of its own
+    verify_clients: bool = False  # with `serve`: let only those in whose certificate `ca_file` vouches for
+
+    def __repr__(self) -> str:
+        return f"BusSettings({self.url!r}, user={self.user!r})"
 
 
 class ApiSettings(msgspec.Struct, forbid_unknown_fields=True):
@@ -36,8 +49,18 @@ class ApiSettings(msgspec.Struct, forbid_unknown_fields=True):
     port: int = 8765
     public_url: str = ""  # as clients reach us; "": as their Host header says
     classic_ports: bool = False  # listen on 5000, 8774, 9292, ... too
+    services: list[str] = []  # packages whose APIs this process answers (identity, compute, ...); []: all
     threads: int = 8
     streams: int = 8
+
+
+class TlsSettings(msgspec.Struct, forbid_unknown_fields=True):
+    """Encryption of the API and the bus.  With no files named the cloud makes its own authority, in the state folder."""
+
+    enabled: bool = False
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
 
 
 class LogSettings(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,12 +72,16 @@ class KernelSettings(msgspec.Struct, kw_only=True):
 
     state: str = ""  # the state folder
     host: str = ""  # this host's name in the cloud; "": the machine's
+    address: str = ""  # of this host, as the cloud's other hosts reach it; "": the cloud has no other hosts
     region: str = "RegionOne"
     database: DatabaseSettings = msgspec.field(default_factory=DatabaseSettings)
     bus: BusSettings = msgspec.field(default_factory=BusSettings)
+    tls: TlsSettings = msgspec.field(default_factory=TlsSettings)
     api: ApiSettings = msgspec.field(default_factory=ApiSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
     workers: int = 8  # workflows run at once
+    heartbeat: float = 10.0  # seconds between two reports of a process
+    down_after: float = 60.0  # seconds without a report until a process is down
     roles: list[str] = msgspec.field(default_factory=list)  # []: all
 
 

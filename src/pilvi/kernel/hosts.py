@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pilvi.kernel import clock, log
+from pilvi.kernel.bus.names import agent_user
 from pilvi.kernel.db import LongKey, Row, Transaction, Word
 from pilvi.kernel.errors import Forbidden, Invalid, NotFound, PilviError, Unavailable
 from pilvi.kernel.http.request import Answer
@@ -80,7 +81,7 @@ def invite(program: Program, name: str, roles: Sequence[str]) -> str:
             "this cloud has no bus that other hosts could reach: set `address` in pilvi.toml to this machine's address on their network "
             "(and `[tls] enabled = true`, so that nothing travels in the clear), then `pilvi down` and `pilvi up`.", field="address",
         )  # fmt: skip
-    token = secrets.token_urlsafe(32)
+    token = secrets.token_hex(32)  # hexadecimal: an argument that begins with a hyphen would be taken for an option
 
     def write(tx: Transaction) -> None:
         now = clock.now()
@@ -120,7 +121,7 @@ def accept(program: Program, said: Accept) -> Welcome:
     password = program.broker.ensure_user(host.name) if program.broker else ""
     log.info("a host has joined", host=host.name, address=said.address)
     return Welcome(
-        host=host.name, region=settings.region, roles=host.roles, bus=Bus(url=program.bus_url, user=host.name, password=password), ca=ca,
+        host=host.name, region=settings.region, roles=host.roles, bus=Bus(url=program.bus_url, user=agent_user(host.name), password=password), ca=ca,
         certificate=certificate, drivers={name: getattr(settings, name).driver for name in ("compute", "network", "block_storage")},
         bridge_mappings=settings.network.bridge_mappings,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 _started = time.time()
 _requests: dict[tuple[str, str, int], list[float]] = {}
 _gauges: dict[str, Callable[[], float]] = {}
+_tables: dict[str, Callable[[], list[tuple[dict[str, str], float]]]] = {}
 _counts: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
 
 
@@ -33,6 +34,11 @@ def gauge(name: str, read: Callable[[], float]) -> None:
     _gauges[name] = read
 
 
+def table(name: str, read: Callable[[], list[tuple[dict[str, str], float]]]) -> None:
+    """Values by their labels, which are read when Prometheus asks; each has the same labels."""
+    _tables[name] = read
+
+
 class _Collector:
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -51,6 +57,12 @@ class _Collector:
         yield from families.values()
         for name, read in list(_gauges.items()):
             yield GaugeMetricFamily(f"pilvi_{name}", name.replace("_", " "), value=read())
+        for name, look in list(_tables.items()):
+            rows = look()
+            kept = GaugeMetricFamily(f"pilvi_{name}", name.replace("_", " "), labels=list(rows[0][0]) if rows else [])
+            for labels_of, value in rows:
+                kept.add_metric(list(labels_of.values()), value)
+            yield kept
         yield GaugeMetricFamily("pilvi_uptime_seconds", "Seconds since this process started.", value=time.time() - _started)
 
 

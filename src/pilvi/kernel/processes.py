@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from sqlalchemy import exc
 
-from pilvi.kernel import agent, clock, log
+from pilvi.kernel import agent, clock, log, metrics
 from pilvi.kernel.db import LongKey, Row, Transaction, Word
 from pilvi.kernel.errors import PilviError
 from pilvi.kernel.pulse import Pulse
@@ -118,6 +118,8 @@ def serve(program: Program) -> Callable[[], None]:
     stops: list[Callable[[], None]] = []
     if "conductor" in program.roles:
         stops.append(agent.serve(program.bus, TOPIC, Processes(program), contract=Processes, threads=2))
+    if "api" in program.roles:
+        metrics.table("role_up", lambda: _measured(program))
     afar = agent.remote(program.bus, Processes, TOPIC, timeout=10)
 
     def beat() -> None:
@@ -146,6 +148,16 @@ def serve(program: Program) -> Callable[[], None]:
             return  # it is missed soon
 
     return stop
+
+
+def _measured(program: Program) -> list[tuple[dict[str, str], float]]:
+    """For each role of each process 1 when it is well, else 0."""
+    with program.db.transaction(write=False) as tx:
+        rows = known(tx)
+    return [
+        ({"host": row.host, "process": row.id, "role": state.role, "version": row.version}, float(state.healthy and is_up(program, row)))
+        for row in rows for state in row.roles
+    ]  # fmt: skip
 
 
 def _id(program: Program) -> str:

@@ -74,4 +74,4 @@ class Quotas:
             return
         where = (Guard.c.service == self.service, Guard.c.scope == project_id)
         if not tx.update(Guard, *where, turn=Guard.c.turn + 1):
-            tx.insert(Guard(service=self.service, scope=project_id))
+            tx.put(Guard(service=self.service, scope=project_id))

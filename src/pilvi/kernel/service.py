@@ -33,6 +33,9 @@ class Service(msgspec.Struct, kw_only=True):
     periodic: Sequence[Periodic] = ()
     # bus topics served by a role: role -> function that starts serving and answers what must be stopped
     roles: dict[str, Callable[[Program], Callable[[], None]]] = {}
+    # bus topics that hosts' agents may call, and those that they serve
+    agents_call: Sequence[str] = ()
+    agents_serve: Sequence[str] = ()
     # makes what a new cloud must have (default flavors, the admin user); may be said twice
     bootstrap: Callable[[Program], None] | None = None
     # paths that stand a second time behind /{project_id}: prefix of the versioned part, e.g. "/v3"

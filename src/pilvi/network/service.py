@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pilvi.kernel.service import Service
 from pilvi.kernel.workflows import Periodic
-from pilvi.network import bootstrap
+from pilvi.network import agent, bootstrap, conductor
 from pilvi.network.api import (
     address_groups,
     agents,
     floating_ips,
     networks,
+    port_bindings,
     ports,
     quotas,
     routers,
@@ -46,6 +47,7 @@ SERVICE = Service(
     dialect=DIALECT,
     resources=[
         versions.root, versions.v2, versions.extensions, *(one.resource for one in COLLECTIONS), *(tags.resource_of(one) for one in TAGGED),
+        port_bindings.bindings,
         floating_ips.forwardings, floating_ips.pools, quotas.quotas, agents.agents, agents.zones, agents.dhcp_agents, agents.l3_agents,
         topology.auto, topology.availability, topology.providers,
     ],
@@ -53,6 +55,8 @@ SERVICE = Service(
     workflows=[RealizeGroup, RealizeNetwork, RealizePort, RealizeRouter],
     periodic=[Periodic("network-heal", 30.0, bootstrap.heal)],
     roles={"conductor": serve_conductor, "network": serve_network},
+    agents_call=[conductor.TOPIC],
+    agents_serve=[agent.TOPIC],
     bootstrap=bootstrap.bootstrap,
     checks=CHECKS,
 )

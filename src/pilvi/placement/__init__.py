@@ -128,16 +128,11 @@ def reassign(tx: Transaction, consumer: str, provider: str, resources: Mapping[s
     )  # fmt: skip
 
 
-def rooms(tx: Transaction) -> list[Room]:
-    """All providers with what is free on them."""
-    found: list[Room] = []
-    for one in pictures.look(tx).providers.values():
-        room = one.kept.get("room")
-        if room is None:
-            room = Room(
-                one.uuid, one.name, {name: (s.total, s.reserved, s.used, s.allocation_ratio) for name, s in one.stock.items()},
-                one.traits, one.aggregates,
-            )  # fmt: skip
-            one.kept["room"] = room
-        found.append(room)
-    return found
+def rooms(tx: Transaction) -> Mapping[str, Room]:
+    """All providers with what is free on them, by uuid.  A room is the same object until its provider changes."""
+    return pictures.look(tx).each(_room)
+
+
+def _room(one: pictures.Provider) -> Room:
+    stock = {name: (held.total, held.reserved, held.used, held.allocation_ratio) for name, held in one.stock.items()}
+    return Room(one.uuid, one.name, stock, one.traits, one.aggregates)

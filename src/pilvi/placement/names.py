@@ -67,7 +67,8 @@ def add(tx: Transaction, kind: type[CustomClass] | type[CustomTrait], name: str)
     if tx.get(kind, name) is not None:
         return False
     try:
-        tx.insert(kind(name=name, updated_at=clock.now()))
+        with tx.attempt():
+            tx.insert(kind(name=name, updated_at=clock.now()))
     except Conflict:
         return False
     return True

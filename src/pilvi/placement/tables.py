@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilvi.kernel.db import Key, LongKey, Ref, Row
 
 
-class Provider(Row, table="placement_providers", indexes=[("revision",), ("root",)], unique=[("name",)]):
+class Provider(Row, table="placement_providers", indexes=[("updated_at", "revision"), ("root",)], unique=[("name",)]):
     """A provider of resources.  `revision` is a new random number after every change, so that what was read before
     can be known as old; `generation` is what clients send back."""
 

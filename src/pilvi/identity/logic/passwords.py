@@ -30,10 +30,10 @@ class Hasher:
         return self._in_turn(lambda: self._hasher.hash(password))
 
     def fits(self, hashed: str | None, password: str) -> bool:
-        """Whether the password is that of the hash; as slow for a user who isn't there (None) as for one who is."""
+        """Whether the password is that of the hash; as slow where there is none (None, "") as where there is one."""
         from argon2.exceptions import InvalidHashError, VerificationError
 
-        if hashed is None:
+        if not hashed:
             self._nobody = self._nobody or self.hash("nobody has this password")
         reference = hashed or self._nobody
 
@@ -43,7 +43,7 @@ class Hasher:
             except (VerificationError, InvalidHashError):
                 return False
 
-        return self._in_turn(compare) and hashed is not None
+        return self._in_turn(compare) and bool(hashed)
 
     def accept(self, password: str) -> None:
         """Raise Invalid for a password that the settings do not allow."""

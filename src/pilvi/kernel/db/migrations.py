@@ -16,6 +16,8 @@ from pilvi.kernel.db.rows import metadata
 from pilvi.kernel.errors import Unavailable
 
 VERSIONS = Path(__file__).with_name("versions")
+UNFINISHED = "pilvi_unfinished_copy"  # a table that is there while a cloud is being moved into the database
+_BEGUN = "0000"  # the revision of a database whose tables are being made
 _mark = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
 
 
@@ -24,19 +26,28 @@ def head() -> str:
     return max((file.name[:4] for file in VERSIONS.glob("[0-9][0-9][0-9][0-9]_*.py")), default="")
 
 
+def revision(database: Database) -> str:
+    """The revision that the database is at; "" when it has none."""
+    with database.readers.connect() as connection:
+        there = "alembic_version" in sa.inspect(connection).get_table_names()
+        found = connection.execute(sa.select(_mark.c.version_num)).scalar() if there else None
+        connection.rollback()
+    return str(found or "")
+
+
 def migrate(database: Database) -> None:
     """Bring the database up to date; says nothing when it is.
 
-    Raises Unavailable when it belongs to a newer program, or to none.
+    Raises Unavailable when it belongs to a newer program, or to none, or a cloud is being moved into it.
     """
     with database.engine.begin() as connection:
         tables = set(sa.inspect(connection).get_table_names())
         current = connection.execute(sa.select(_mark.c.version_num)).scalar() if "alembic_version" in tables else None
-        if not tables:
-            metadata.create_all(connection)
-            _mark.create(connection)
-            connection.execute(_mark.insert().values(version_num=head()))
+        if current == _BEGUN or tables <= {_mark.name}:
+            _make(connection)
             return
+    if UNFINISHED in tables:
+        raise Unavailable("the database holds a part of a cloud: `pilvi database move`, said again, copies the rest.")
     if current == head():
         return
     if not current:
@@ -45,6 +56,15 @@ def migrate(database: Database) -> None:
         raise Unavailable(f"the database is at revision {current}, this program knows {head()}: it belongs to a newer program.")
     log.info("migrating the database", have=current, want=head())
     upgrade(database)
+
+
+def _make(connection: sa.Connection) -> None:
+    """All tables.  MariaDB commits after each: one that was interrupted is gone on with."""
+    _mark.create(connection, checkfirst=True)
+    connection.execute(_mark.delete())
+    connection.execute(_mark.insert().values(version_num=_BEGUN))
+    metadata.create_all(connection)
+    connection.execute(_mark.update().values(version_num=head()))
 
 
 def upgrade(database: Database) -> None:

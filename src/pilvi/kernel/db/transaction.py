@@ -10,13 +10,17 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from pilvi.kernel.db.rows import Row
-from pilvi.kernel.errors import Conflict
+from pilvi.kernel.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
     from pilvi.kernel.db.engine import Database
 
 R = TypeVar("R", bound=Row)
 Where = Any  # a SQLAlchemy condition
+
+
+class Uncertain(Unavailable):
+    """The connection was lost while it committed: what was to be written is written, or not."""
 
 
 class Transaction:
@@ -30,6 +34,7 @@ class Transaction:
         self.write = write
         self.wrote: set[str] = set()
         self._connection: sa.Connection | None = None
+        self._spoken = False  # a statement has been answered
         self._after: list[Callable[[], None]] = []
 
     # -- statements ------------------------------------------------------------------------------
@@ -37,7 +42,18 @@ class Transaction:
     def execute(self, statement: Any, parameters: Any = None) -> sa.CursorResult[Any]:
         """Run any SQLAlchemy statement."""
         connection = self._connection or self._open()
-        return connection.execute(statement, parameters)
+        if self._spoken:
+            return connection.execute(statement, parameters)
+        try:
+            result = connection.execute(statement, parameters)
+        except exc.DBAPIError as error:
+            if not self.database.is_loss(error):
+                raise
+            connection.invalidate()  # it was dead before this transaction, of which nothing is lost
+            self._close()
+            result = self._open().execute(statement, parameters)
+        self._spoken = True
+        return result
 
     def rows(self, statement: Any, parameters: Any = None) -> list[Any]:
         """All result rows of a statement, as tuples with names."""
@@ -53,6 +69,29 @@ class Transaction:
         """The row of that key, or None."""
         row = self.execute(kind.by_key, dict(zip(kind.keys, key, strict=True))).first()
         return None if row is None else kind.load(row)
+
+    def lock(self, kind: type[R], *key: Any) -> R | None:
+        """The row of that key as it is committed; until this transaction ends nobody else changes, deletes, locks or holds it.
+
+        Said before what is checked, where a check is followed by a write.  SQLite has one writer anyhow.
+        """
+        row = self.execute(kind.by_key.with_for_update(), dict(zip(kind.keys, key, strict=True))).first()
+        return None if row is None else kind.load(row)
+
+    def get_to_change(self, kind: type[R], *key: Any) -> R | None:
+        """As `lock` where this transaction writes, as `get` where it only reads: for what is looked at and then, perhaps, changed."""
+        return self.lock(kind, *key) if self.write and not self.database.embedded else self.get(kind, *key)
+
+    def hold(self, kind: type[Row], *key: Any) -> bool:
+        """Whether the row of that key is there; until this transaction ends nobody else deletes it.
+
+        For what is written because the row is there: who deletes it says `lock` before looking for what needs it.
+        SQLite's one writer has read it in this transaction, and is not asked again.
+        """
+        if self.database.embedded:
+            return True
+        held = kind.by_key.with_for_update(read=True, key_share=True)
+        return self.execute(held, dict(zip(kind.keys, key, strict=True))).first() is not None
 
     def one(self, kind: type[R], *where: Where) -> R | None:
         """The first row that fits, or None."""
@@ -124,7 +163,17 @@ class Transaction:
         changed = {name: value for name, value in values.items() if name not in kind.keys}
         found = self._update(kind, key, changed) if changed else self.count(kind, *key)
         self.wrote.add(kind.t.name)
-        return row if found else self.insert(row)
+        if found:
+            return row
+        if self.database.embedded:
+            return self.insert(row)
+        try:
+            with self.attempt():
+                return self.insert(row)
+        except Conflict:  # another transaction has added it meanwhile
+            if changed and not self._update(kind, key, changed):
+                raise
+        return row
 
     def change(self, row: R, *, expect: dict[str, Any] | None = None, **values: Any) -> R:
         """Write these columns of the row, here and in the database; values are plain, not SQL expressions.
@@ -175,15 +224,23 @@ class Transaction:
 
     def commit(self) -> None:
         """Make it so; then run what waits for the commit."""
+        try:
+            self.end()
+        except BaseException:
+            self.rollback()
+            raise
+        self.tell()
+
+    def end(self) -> None:
+        """Make it so; `tell` follows.  When it raises, `rollback` follows."""
         if self._connection is not None:
-            try:
-                for hook in self.database.before_commit if self.wrote else ():
-                    hook(self)
-                self._connection.commit()
-            except BaseException:
-                self.rollback()
-                raise
+            for hook in self.database.before_commit if self.wrote else ():
+                hook(self)
+            self._commit(self._connection)
             self._close()
+
+    def tell(self) -> None:
+        """It has been committed: run what waited for that."""
         for hook in self.database.after_commit if self.wrote else ():
             hook(self)
         after, self._after = self._after, []
@@ -196,6 +253,8 @@ class Transaction:
         if self._connection is not None:
             try:
                 self._connection.rollback()
+            except exc.DBAPIError:
+                self._connection.invalidate()  # it is thrown away, and with it what was written
             finally:
                 self._close()
 
@@ -205,20 +264,16 @@ class Transaction:
         return self._connection is not None
 
     def _open(self) -> sa.Connection:
-        if self.write:
-            self.database.lock_writer()
+        self._connection = self.database.take(write=self.write)
+        return self._connection
+
+    def _commit(self, connection: sa.Connection) -> None:
         try:
-            connection = self.database.connection()
-            if connection.in_transaction():
-                raise AssertionError("this thread has a transaction open already: pass it on instead of opening another")
-            connection.info["write"] = self.write
-            connection.begin()
-        except BaseException:
-            if self.write:
-                self.database.unlock_writer()
-            raise
-        self._connection = connection
-        return connection
+            connection.commit()
+        except exc.DBAPIError as error:
+            if not self.write or not error.connection_invalidated:
+                raise
+            raise Uncertain("The database was lost during the commit; look whether it was done before you ask again.") from error
 
     def _update(self, kind: type[Row], where: Sequence[Where], values: dict[str, Any]) -> int:
         """Plain values are parameters, so that the statement is compiled once; expressions are part of it."""
@@ -228,9 +283,9 @@ class Transaction:
         return self.execute(statement, values).rowcount
 
     def _close(self) -> None:
-        self._connection = None
-        if self.write:
-            self.database.unlock_writer()
+        connection, self._connection, self._spoken = self._connection, None, False
+        if connection is not None:
+            self.database.give_back(connection, write=self.write)
 
 
 def _is(column: Any, wanted: Any) -> Any:

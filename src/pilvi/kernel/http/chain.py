@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
-from sqlalchemy import exc
 
 from pilvi.kernel import log, metrics
 from pilvi.kernel.context import NOBODY, Caller, Context
-from pilvi.kernel.errors import Conflict, Invalid, MethodNotAllowed, NotFound, PilviError, TooLarge, Unauthenticated, UnsupportedMedia
+from pilvi.kernel.errors import Invalid, MethodNotAllowed, NotFound, PilviError, TooLarge, Unauthenticated, UnsupportedMedia
 from pilvi.kernel.http.access_rules import permits
 from pilvi.kernel.http.request import Answer, Request
 from pilvi.kernel.http.resource import Listing
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 UNVERSIONED = Version(1, 0)
 _REQUEST_ID = re.compile(r"\Areq-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
-_TRIES = 5
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _decode = msgspec.json.Decoder().decode
 
@@ -132,6 +130,22 @@ def read_body(x: Exchange) -> None:
         x.data = _decode(x.request.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"Malformed request body: it is not valid JSON ({str(error)[:200]}).", field="body") from None
+    if b"\\u0000" in x.request.body:
+        _refuse_nul(x.data, "body")
+
+
+def _refuse_nul(data: Any, place: str) -> None:
+    """Raise Invalid where a text holds U+0000: not every database keeps it."""
+    left = [(place, data)]
+    while left:
+        place, value = left.pop()
+        if isinstance(value, str):
+            if "\0" in value:
+                raise Invalid(f"Invalid input for field {place[:100]}: the character U+0000 is not allowed.", field=place)
+        elif isinstance(value, dict):
+            left += [(place, key) for key in value] + list(value.items())
+        elif isinstance(value, list):
+            left += [(place, one) for one in value]
 
 
 def call_handler(x: Exchange) -> None:
@@ -141,21 +155,7 @@ def call_handler(x: Exchange) -> None:
     if route.write is None:
         x.result = _call(x, None, arguments)
         return
-    for attempt in range(_TRIES):
-        tx = x.program.db.begin(write=route.write)
-        try:
-            x.result = _call(x, tx, arguments)
-            tx.commit()
-        except exc.DBAPIError as error:
-            tx.rollback()
-            if not x.program.db.is_clash(error) or attempt == _TRIES - 1:
-                raise x.program.db.translated(error) from error
-        except BaseException:
-            tx.rollback()
-            raise
-        else:
-            return
-    raise Conflict
+    x.result = x.program.db.run(lambda tx: _call(x, tx, arguments), write=route.write)
 
 
 def phrase_answer(x: Exchange) -> None:

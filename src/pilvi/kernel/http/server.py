@@ -27,6 +27,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Socket = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_PLAIN = 1 << 16  # bytes of a body outside of the services
 _PIECE = 1 << 20  # bytes gathered before a thread is woken for them
 _HOST = re.compile(r"\A(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253})(:\d{1,5})?\Z")
 
@@ -58,7 +59,7 @@ class App:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         mount, path = self._mount(scope)
         if mount is None:
-            await self._root(scope, path, send)
+            await self._root(scope, receive, send)
             return
         if path == "/openapi.json":
             await self._send(self._openapi(mount), scope["method"], send, asyncio.get_running_loop())
@@ -137,12 +138,20 @@ class App:
                     await loop.run_in_executor(self.streams, close)
         await send({"type": "http.response.body", "body": b""})
 
-    async def _root(self, scope: Scope, path: str, send: Send) -> None:
+    async def _root(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What stands outside of the services: metrics, health, and where the services are."""
         if scope["path"] == "/metrics":
             answer = Answer(200, metrics.text(), {"Content-Type": "text/plain; version=0.0.4"})
         elif scope["path"] == "/healthz":
             answer = Answer(200, b"ok\n", {"Content-Type": "text/plain"})
+        elif (plain := self.program.plain.get(scope["path"])) is not None:
+            loop = asyncio.get_running_loop()
+            try:
+                body = await _body(receive, scope, _PLAIN)
+            except TooLarge:
+                answer = Answer(413, b"", {})
+            else:
+                answer = await loop.run_in_executor(self.threads, plain, self.program, scope["method"], scope["path"], body)
         elif (page := self._page(scope["path"])) is not None:
             answer = page
         elif scope["path"] == "/":

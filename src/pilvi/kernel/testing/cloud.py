@@ -15,7 +15,7 @@ from pilvi.kernel.http import chain
 from pilvi.kernel.http.request import Answer, Request
 from pilvi.kernel.program import Program
 from pilvi.kernel.service import Service
-from pilvi.kernel.testing import people
+from pilvi.kernel.testing import databases, people
 
 
 class Told:
@@ -38,7 +38,8 @@ class Cloud:
     """A running program.  `person` in calls is a name of `people.PEOPLE`, or a token of identity."""
 
     def __init__(self, state: Path, services: Sequence[Service], settings_type: type[Any], *, roles: Sequence[str] = (), **settings: Any) -> None:
-        given = {"state": str(state), "host": "node1", "database": {"durability": "none"}, **settings}
+        database = {"durability": "none", **databases.settings(state)}
+        given = {"state": str(state), "host": "node1", "database": database, "bus": databases.bus(), **settings}
         if roles:
             given["roles"] = list(roles)
         self.program = Program(read(settings_type, None, {}, **given), services)

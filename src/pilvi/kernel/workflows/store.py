@@ -31,7 +31,7 @@ class Work(Row, table="kernel_workflows", indexes=[("subject",), ("wake_at",)]):
     attempts: int = 0
     wake_at: float = 0.0
     woken: int = 0  # grows with each wake, so that a wake is not lost while a step runs
-    owner: str = ""
+    owner: str = ""  # who holds the lease: host, state folder, and a word of its own
     lease_until: float = 0.0
     fence: int = 0  # grows with each lease: an overtaken worker's writes miss
     request_id: Ref = ""
@@ -39,8 +39,11 @@ class Work(Row, table="kernel_workflows", indexes=[("subject",), ("wake_at",)]):
     created_at: float = 0.0
 
 
-_earlier = Work.t.alias("earlier")
-_FIRST = ~sa.exists().where(_earlier.c.subject == Work.c.subject, _earlier.c.id < Work.c.id)  # of its subject
+# the first of its subject: numbers are given before commits, so that one may come to light behind a later one that has begun
+_other = Work.t.alias("other")
+_begun, _other_begun = sa.case((Work.c.fence > 0, 1), else_=0), sa.case((_other.c.fence > 0, 1), else_=0)
+_before = sa.or_(_other_begun > _begun, sa.and_(_other_begun == _begun, _other.c.id < Work.c.id))
+_FIRST = ~sa.exists().where(_other.c.subject == Work.c.subject, _other.c.id != Work.c.id, _before)
 
 
 class PeriodicMark(Row, table="kernel_periodic"):
@@ -106,7 +109,10 @@ class Store:
     # -- said by workers -------------------------------------------------------------------------
 
     def lease(self, owner: str, most: int) -> list[Work]:
-        """Take up to `most` workflows that are due, each the first of its subject."""
+        """Take up to `most` workflows that are due, each the first of its subject.
+
+        Several conductors do this at the same time: what one of them looks at, the others pass over.
+        """
         now = clock.now()
         due = sa.select(Work.t).where(Work.c.wake_at <= now, Work.c.lease_until < now, _FIRST).order_by(Work.c.id).limit(most)
         with self.database.transaction(write=False) as tx:
@@ -114,14 +120,14 @@ class Store:
                 return []
 
         def take(tx: Transaction) -> list[Work]:
-            taken = []
-            for work in tx.load(Work, due):
-                where = (Work.c.id == work.id, Work.c.fence == work.fence)
-                if tx.update(Work, *where, fence=work.fence + 1, owner=owner, lease_until=now + LEASE):
-                    work.fence += 1
-                    work.owner = owner
-                    taken.append(work)
-            return taken
+            seen = tx.load(Work, due.with_for_update(skip_locked=True))
+            if not self.database.embedded:
+                seen = _alone(tx, seen)
+            for work in seen:
+                work.fence += 1
+                work.owner = owner
+                tx.update(Work, Work.c.id == work.id, fence=work.fence, owner=owner, lease_until=now + LEASE)
+            return seen
 
         return self.database.run(take)
 
@@ -135,9 +141,10 @@ class Store:
 
         self.database.run(hold)
 
-    def release_dead(self, owner: str) -> None:
-        """Embedded: whoever held leases before this process started is dead."""
-        self.database.run(lambda tx: tx.update(Work, Work.c.owner != owner, lease_until=0.0))
+    def release_dead(self, place: str, owner: str) -> None:
+        """Take the leases of those who worked in this place (a host's state folder) before `owner` did: they are dead."""
+        before = sa.and_(Work.c.owner.startswith(place, autoescape=True), Work.c.owner != owner)
+        self.database.run(lambda tx: tx.update(Work, before, lease_until=0.0))
 
     def advance(self, tx: Transaction, work: Work, workflow: Workflow, step: int) -> bool:
         """Note that all before `step` is done; False when this worker was overtaken and must write nothing."""
@@ -174,6 +181,18 @@ class Store:
     def caller(work: Work) -> Caller:
         """Who asked for it."""
         return msgspec.json.decode(work.caller, type=Caller)
+
+
+def _alone(tx: Transaction, works: list[Work]) -> list[Work]:
+    """Those of the works with whose subject nobody else deals in this moment; all that is known of their subjects is locked."""
+    subjects = {work.subject for work in works}
+    if not subjects:
+        return []
+    known = tx.by(Work, Work.c.subject, subjects)
+    locked = tx.load(Work, sa.select(Work.t).where(Work.c.subject.in_(subjects)).with_for_update(skip_locked=True))
+    passed = {work.subject for work in known if work.id not in {one.id for one in locked}}
+    begun = {work.subject: work.id for work in locked if work.fence > 0}
+    return [work for work in works if work.subject not in passed and begun.get(work.subject, work.id) == work.id]
 
 
 def _encode(value: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,11 @@ from sqlalchemy import exc
 
 from pilvi.kernel import clock, log, metrics
 from pilvi.kernel.context import Context
-from pilvi.kernel.db import Transaction
-from pilvi.kernel.errors import PilviError, Unavailable
+from pilvi.kernel.db import Transaction, Uncertain
+from pilvi.kernel.errors import NotFound, PilviError, Unavailable
 from pilvi.kernel.ids import new_word
 from pilvi.kernel.trace import Trace
+from pilvi.kernel.workflows.knock import listen
 from pilvi.kernel.workflows.store import LEASE, Work
 from pilvi.kernel.workflows.workflow import Back, Step, Wait, Workflow
 
@@ -39,21 +41,23 @@ class Worker:
     def __init__(self, program: Program, *, threads: int = 8) -> None:
         self.program = program
         self.store = program.workflows
-        self.owner = f"{program.host}-{new_word()}"
+        self._place = f"{program.host}/{program.digest}-"  # one process at a time works there
+        self.owner = self._place + new_word()
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="workflow")
         self._running: dict[int, Work] = {}
         self._lock = threading.Lock()
         self._ring = threading.Event()
         self._stopping = False
+        self._deaf: Callable[[], None] = lambda: None
         self._dispatcher = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
         self._keeper = threading.Thread(target=self._keep_leases, name="leases", daemon=True)
 
     def start(self) -> None:
         """Begin to take up work, also what a dead predecessor left."""
-        if self.program.db.embedded:
-            self.store.release_dead(self.owner)
+        self.store.release_dead(self._place, self.owner)
         self.store.alarms.append(self._ring.set)
+        self._deaf = listen(self.program.bus, self._ring.set)
         self._dispatcher.start()
         self._keeper.start()
 
@@ -63,6 +67,7 @@ class Worker:
         self._ring.set()
         if self._ring.set in self.store.alarms:
             self.store.alarms.remove(self._ring.set)
+        self._deaf()
         if self._dispatcher.is_alive():
             self._dispatcher.join()
         self._pool.shutdown(wait=True)
@@ -85,16 +90,21 @@ class Worker:
                         self._running[work.id] = work
                     self._pool.submit(self._run_safely, work)
                 free -= len(taken)
-                with self.program.db.transaction(write=False) as tx:
-                    due = self.store.next_due(tx)
+                due = self._next_due() if free > 0 else None
             except exc.SQLAlchemyError as error:
                 log.warning("the database does not answer; workflows wait", why=type(error).__name__)
                 due = clock.now() + 1
             except PilviError as error:
                 log.warning("workflows wait", why=error.message)
                 due = clock.now() + 1
+            if free <= 0 and due is not None and due <= clock.now():
+                self.program.knocker.ring()  # more than this worker can take: others may have a thread free
             pause = _IDLE if due is None else min(max(due - clock.now(), 0.005), _IDLE)
             self._ring.wait(pause if free > 0 else _IDLE)
+
+    def _next_due(self) -> float | None:
+        with self.program.db.transaction(write=False) as tx:
+            return self.store.next_due(tx)
 
     def _keep_leases(self) -> None:
         while not self._stopping:
@@ -112,6 +122,8 @@ class Worker:
             self.run(work)
         except Overtaken:
             log.info("a workflow was taken over", workflow=work.kind, subject=work.subject)
+        except Uncertain:  # what was committed is seen when the lease has run out
+            log.warning("the database was lost during a commit; the workflow waits", workflow=work.kind, subject=work.subject)
         except (exc.SQLAlchemyError, PilviError) as error:  # the lease runs out, and it is run again
             log.warning("a workflow could not go on", workflow=work.kind, subject=work.subject, why=str(error))
             self._rest_after_defect(work)
@@ -237,7 +249,10 @@ class Worker:
             trace.write(tx)
             return True
 
-        self._commit(work, give_up)
+        try:
+            self._commit(work, give_up)
+        except NotFound:  # what it was about is gone, so there is nothing to be written but its end
+            self._commit(work, lambda tx: self.store.finish(tx, work))
 
     def _commit(self, work: Work, write: object) -> None:
         """One commit under the fence; `write` answers whether the lease still held."""

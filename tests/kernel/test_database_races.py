@@ -1,0 +1,247 @@
+"""Two programs on one database, eight threads in each: nothing is given twice, nothing is run twice, nothing is overrun."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from pilvi.block_storage.service import SERVICE as BLOCK_STORAGE
+from pilvi.block_storage.settings import Settings as BlockStorageSettings
+from pilvi.kernel.config import KernelSettings
+from pilvi.kernel.db import Key, Row
+from pilvi.kernel.errors import PilviError
+from pilvi.kernel.testing import databases
+from pilvi.kernel.testing.cloud import Cloud, Told
+from pilvi.kernel.workflows import Worker
+from pilvi.kernel.workflows.store import Work
+from pilvi.network.service import SERVICE as NETWORK
+from pilvi.network.settings import Settings as NetworkSettings
+from pilvi.placement.service import SERVICE as PLACEMENT
+from pilvi.placement.settings import Settings as PlacementSettings
+from tests.kernel import things
+
+THREADS = 8
+SECTIONS: dict[str, type] = {"placement": PlacementSettings, "network": NetworkSettings, "block_storage": BlockStorageSettings}
+RaceSettings = msgspec.defstruct(
+    "RaceSettings", [(name, kind, msgspec.field(default_factory=kind)) for name, kind in SECTIONS.items()], bases=(KernelSettings,), kw_only=True
+)
+
+
+class Step(Row, table="things_steps"):
+    """One running of a step: two of one name at once are one too many."""
+
+    name: Key
+    times: int = 0
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[Cloud, Cloud]]:
+    """Two programs, each with its own state folder, on one database."""
+    database = {"url": databases.url(tmp_path / "first"), "durability": "none"}
+    made = [
+        Cloud(
+            tmp_path / name, [PLACEMENT, NETWORK, BLOCK_STORAGE, things.SERVICE], RaceSettings, host=name, database=database,
+            network={"driver": "fake"}, block_storage={"driver": "fake"},
+        )
+        for name in ("first", "second")
+    ]  # fmt: skip
+    things.WORLD.clear()
+    things.TROUBLE.clear()
+    for cloud in made:
+        cloud.start()
+    yield made[0], made[1]
+    for cloud in made:
+        cloud.stop()
+
+
+def at_once(clouds: tuple[Cloud, Cloud], act: Callable[[Cloud, int], Any], times: int = 2) -> list[Any]:
+    """What `act` answered in eight threads of each program, all of which begin in the same moment."""
+    gate = threading.Barrier(2 * THREADS)
+
+    def work(number: int) -> list[Any]:
+        gate.wait(30)
+        return [act(clouds[number % 2], number * times + turn) for turn in range(times)]
+
+    with ThreadPoolExecutor(2 * THREADS) as pool:
+        return [answer for answers in pool.map(work, range(2 * THREADS)) for answer in answers]
+
+
+def statuses(told: list[Told]) -> Counter[int]:
+    assert all(one.status < 500 for one in told), [one for one in told if one.status >= 500][:3]
+    return Counter(one.status for one in told)
+
+
+def test_a_quota_is_not_overrun(two: tuple[Cloud, Cloud]) -> None:
+    told = at_once(two, lambda cloud, _: cloud.post("/volume/v3/volumes", {"volume": {"size": 1}}), times=1)
+    assert statuses(told) == {202: 10, 413: 6}, "ten volumes are the default limit"
+    told = at_once(two, lambda cloud, number: cloud.post("/network/v2.0/routers", {"router": {"name": str(number)}}), times=1)
+    assert statuses(told) == {201: 10, 409: 6}
+    assert len(two[0].get("/network/v2.0/routers").json()["routers"]) == 10
+
+
+def test_an_address_is_not_given_twice(two: tuple[Cloud, Cloud]) -> None:
+    network = two[0].post("/network/v2.0/networks", {"network": {}}).json()["network"]["id"]
+    subnet = {"network_id": network, "ip_version": 4, "cidr": "10.0.0.0/27", "enable_dhcp": False}
+    assert two[0].post("/network/v2.0/subnets", {"subnet": subnet}).status == 201
+    told = at_once(two, lambda cloud, _: cloud.post("/network/v2.0/ports", {"port": {"network_id": network}}))
+    assert statuses(told) == {201: 29, 409: 3}, "32 addresses less the first, the last and the gateway"
+    ports = two[1].get("/network/v2.0/ports").json()["ports"]
+    assert len({port["fixed_ips"][0]["ip_address"] for port in ports}) == 29
+    assert len({port["mac_address"] for port in ports}) == 29
+    wished = {"port": {"network_id": network, "fixed_ips": [{"ip_address": "10.0.0.9"}]}}
+    holder = next(port["id"] for port in ports if port["fixed_ips"][0]["ip_address"] == "10.0.0.9")
+    assert two[0].delete(f"/network/v2.0/ports/{holder}").status == 204
+    told = at_once(two, lambda cloud, _: cloud.post("/network/v2.0/ports", wished), times=1)
+    assert statuses(told) == {201: 1, 409: 15}
+
+
+def test_overlapping_subnets_are_not_made_at_once(two: tuple[Cloud, Cloud]) -> None:
+    network = two[0].post("/network/v2.0/networks", {"network": {}}).json()["network"]["id"]
+    body = {"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.1.0.0/24"}}
+    told = at_once(two, lambda cloud, _: cloud.post("/network/v2.0/subnets", body), times=1)
+    assert statuses(told)[201] == 1, statuses(told)
+
+
+def test_a_network_does_not_go_from_under_a_port(two: tuple[Cloud, Cloud]) -> None:
+    for _ in range(6):
+        network = two[0].post("/network/v2.0/networks", {"network": {}}).json()["network"]["id"]
+
+        def act(cloud: Cloud, number: int, network: str = network) -> Told:
+            if number % 3:
+                return cloud.post("/network/v2.0/ports", {"port": {"network_id": network}})
+            return cloud.delete(f"/network/v2.0/networks/{network}")
+
+        told = at_once(two, act, times=1)
+        gone = two[0].get(f"/network/v2.0/networks/{network}").status == 404
+        made = [one for one in told if one.status == 201]
+        assert statuses(told).keys() <= {201, 204, 404, 409}
+        assert gone != bool(made), "either the network went, or it has ports"
+        for one in made:
+            assert two[1].delete(f"/network/v2.0/ports/{one.json()['port']['id']}").status == 204
+
+
+def test_a_host_is_not_overcommitted(two: tuple[Cloud, Cloud]) -> None:
+    say = {"person": "admin", "version": "placement 1.39"}
+    provider = two[0].post("/placement/resource_providers", {"name": "host"}, **say).json()
+    inventories = {"resource_provider_generation": provider["generation"], "inventories": {"VCPU": {"total": 10, "allocation_ratio": 1.0}}}
+    told = two[0].put(f"/placement/resource_providers/{provider['uuid']}/inventories", inventories, **say)
+    assert told.status == 200, told
+
+    def claim(cloud: Cloud, number: int) -> Told:
+        body = {
+            "allocations": {provider["uuid"]: {"resources": {"VCPU": 1}}}, "consumer_generation": None, "consumer_type": "INSTANCE",
+            "project_id": "1" * 32, "user_id": "2" * 32,
+        }  # fmt: skip
+        return cloud.put(f"/placement/allocations/00000000-0000-0000-0000-{number:012d}", body, **say)
+
+    assert statuses(at_once(two, claim)) == {204: 10, 409: 22}
+    used = two[1].get(f"/placement/resource_providers/{provider['uuid']}/usages", **say).json()["usages"]
+    assert used == {"VCPU": 10}
+
+
+def test_a_workflow_is_run_by_one_worker_at_a_time(two: tuple[Cloud, Cloud], monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: Counter[str] = Counter()
+    held: dict[str, str] = {}  # subject -> who runs its workflow
+    crowds: list[str] = []
+    lock = threading.Lock()
+
+    def watched(run: Callable[[Worker, Work], None]) -> Callable[[Worker, Work], None]:
+        def alone(worker: Worker, work: Work) -> None:
+            with lock:
+                if work.subject in held:
+                    crowds.append(f"{work.kind} of {work.subject}: {held[work.subject]}, {worker.owner}")
+                held[work.subject] = worker.owner
+            try:
+                run(worker, work)
+            finally:
+                with lock:
+                    held.pop(work.subject, None)
+
+        return alone
+
+    def count(kind: str, step: str, moment: str) -> None:
+        with lock:
+            runs[f"{kind}.{step}.{moment}"] += 1
+
+    monkeypatch.setattr(Worker, "_run_safely", watched(Worker._run_safely))
+    for cloud in two:
+        cloud.program.crash_hook = count
+    told = at_once(two, lambda cloud, number: cloud.post("/things/v1/things", {"thing": {"name": str(number)}}))
+    assert statuses(told) == {202: 32}
+    ids = [one.json()["thing"]["id"] for one in told]
+    two[0].wait(lambda: all(two[0].get(f"/things/v1/things/{one}").json()["thing"]["state"] == "ready" for one in ids), within=30)
+    weights = [two[1].get(f"/things/v1/things/{one}", version="thing 1.2").json()["thing"]["weight"] for one in ids]
+    assert weights == [1] * 32, "each step that writes ran once"
+    assert runs["MakeThing.announce.after"] == 32
+    assert crowds == []
+
+
+def test_those_who_add_to_one_row_add_up(two: tuple[Cloud, Cloud]) -> None:
+    with two[0].program.db.transaction() as tx:
+        tx.insert(Step(name="sum"))
+
+    def add(cloud: Cloud, _: int) -> None:
+        def work(tx: Any) -> None:
+            step = tx.lock(Step, "sum")
+            assert step is not None
+            time.sleep(0.001)
+            tx.change(step, times=step.times + 1)
+
+        cloud.program.db.run(work)
+
+    at_once(two, add)
+    with two[0].program.db.transaction(write=False) as tx:
+        step = tx.get(Step, "sum")
+    assert step is not None
+    assert step.times == 32
+
+
+def test_what_many_put_at_once_is_there_once(two: tuple[Cloud, Cloud]) -> None:
+    def put(cloud: Cloud, number: int) -> None:
+        cloud.program.db.run(lambda tx: tx.put(Step(name="put", times=number + 1)))
+
+    at_once(two, put)
+    with two[0].program.db.transaction(write=False) as tx:
+        assert tx.count(Step, Step.c.name == "put", Step.c.times > 0) == 1
+
+
+def test_what_two_transactions_take_crosswise_is_taken_in_the_end(two: tuple[Cloud, Cloud]) -> None:
+    with two[0].program.db.transaction() as tx:
+        tx.insert_all([Step(name="a"), Step(name="b")])
+
+    def cross(cloud: Cloud, number: int) -> None:
+        def work(tx: Any) -> None:
+            for name in ("a", "b") if number % 2 else ("b", "a"):
+                tx.update(Step, Step.c.name == name, times=Step.c.times + 1)
+                time.sleep(0.001)
+
+        cloud.program.db.run(work)
+
+    at_once(two, cross, times=1)
+    with two[0].program.db.transaction(write=False) as tx:
+        assert [step.times for step in tx.all(Step)] == [16, 16]
+
+
+def test_one_of_many_changes_wins(two: tuple[Cloud, Cloud]) -> None:
+    with two[0].program.db.transaction() as tx:
+        row = tx.insert(Step(name="prize"))
+
+    def grab(cloud: Cloud, number: int) -> bool:
+        def work(tx: Any) -> None:
+            tx.change(msgspec.structs.replace(row), expect={"times": 0}, times=number + 1)
+
+        try:
+            cloud.program.db.run(work)
+        except PilviError:
+            return False
+        return True
+
+    assert sum(at_once(two, grab, times=1)) == 1
