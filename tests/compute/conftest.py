@@ -209,7 +209,7 @@ def make_nova(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     monkeypatch.setattr(image, "upload_file", upload)
     monkeypatch.setattr(image, "download_file", download)
     monkeypatch.setattr(identity, "endpoint", lambda *_, **__: "http://cloud.test/image")
-    monkeypatch.setattr(identity, "service_token", lambda *_, **__: "admin")
+    monkeypatch.setattr(identity, "agents_token", lambda *_, **__: "admin")
 
     def make(*, before: Callable[[Any], None] | None = None, **settings: Any) -> Nova:
         nova = Nova(tmp_path, **settings)
@@ -226,3 +226,13 @@ def make_nova(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 @pytest.fixture
 def nova(make_nova: Callable[..., Nova]) -> Nova:
     return make_nova()
+
+
+@pytest.fixture
+def other(nova: Nova) -> Iterator[Any]:
+    """A second host beside node1: node2."""
+    from tests.compute.hosts import add_host
+
+    host = add_host(nova, "node2")
+    yield host
+    host.stop()

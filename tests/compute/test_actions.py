@@ -102,7 +102,8 @@ def test_resize_without_room_leaves_the_server_as_it_was(nova: Nova) -> None:
 
     nova.cloud.program.db.run(lambda tx: quotas(nova.cloud.program).set(tx, PROJECT, {"cores": -1, "ram": -1}))
     ref = nova.boot()
-    nova.act(ref, "resize", {"flavorRef": "huge"})
+    told = nova.act(ref, "resize", {"flavorRef": "huge"}, answers=400)
+    assert "need 1048576 MiB of memory" in told.json()["badRequest"]["message"]
     shown = nova.until(ref, "ACTIVE")
     assert (shown["flavor"]["original_name"], nova.claims()) == ("test.tiny", 3)
 

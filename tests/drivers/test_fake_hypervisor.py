@@ -14,18 +14,20 @@ from pilvi.kernel.errors import HostError
 from pilvi.kernel.faults import Faults
 
 from .hypervisor_contract import HypervisorContract, finish
+from .move_contract import MoveContract
 
 
 class FakeRig:
     image_id, checksum = "image-1", "0123456789abcdef"
 
-    def __init__(self) -> None:
-        self.world = FakeWorld()
+    def __init__(self, host: str = "fake-host", neighbour: FakeRig | None = None) -> None:
+        self.host, self.world = host, FakeWorld(others=neighbour.world.others if neighbour else {})
         self.changes: list[str] = []
-        self.driver = FakeHypervisor("fake-host", world=self.world, instant=False, on_change=self.changes.append)
+        self.restart()
+        self.neighbour = neighbour or FakeRig("fake-neighbour", self)
 
     def restart(self) -> None:
-        self.driver = FakeHypervisor("fake-host", world=self.world, instant=False, on_change=self.changes.append)
+        self.driver = FakeHypervisor(self.host, world=self.world, instant=False, on_change=self.changes.append)
 
     def nic(self) -> Nic:
         return Nic(key=str(uuid.uuid4()), mac="02:00:00:00:00:01", tap="tap0")
@@ -37,6 +39,9 @@ class FakeRig:
     def kill(self, machine_id: str) -> None:
         self.driver.lose(machine_id)
 
+    def mark(self, machine_id: str) -> str:
+        return self.world.machines[machine_id].memory
+
 
 @pytest.fixture(scope="module")
 def rig() -> FakeRig:
@@ -45,6 +50,10 @@ def rig() -> FakeRig:
 
 class TestFakeHypervisor(HypervisorContract):
     """Every test of the contract."""
+
+
+class TestFakeMoves(MoveContract):
+    """Every test of the contract of moves."""
 
 
 @pytest.fixture
@@ -118,3 +127,58 @@ def test_its_snapshot_is_a_disk_that_inspection_accepts(machine: Machine) -> Non
         found = inspect_file(driver.snapshot_path(f"snap-{form}"))
         assert (found.format, found.virtual_size) == (form, 1 << 20)
     assert len(small_disk("qcow2")) < 1 << 20
+
+
+def pair(machine: Machine) -> tuple[FakeHypervisor, FakeHypervisor]:
+    """Two hosts that reach each other, the machine on the first."""
+    world = FakeWorld()
+    here, there = FakeHypervisor("here", world=world), FakeHypervisor("there", world=FakeWorld(others=world.others))
+    for driver in (here, there):
+        driver.ensure_image("image-1", "")
+    here.ensure_machine(machine)
+    return here, there
+
+
+def test_what_a_guest_wrote_goes_with_it(machine: Machine) -> None:
+    here, there = pair(machine)
+    here.world.written[machine.id, "root"] = "a letter"
+    there.ensure_disks(machine)
+    assert here.migrate(machine.id, there.ensure_arrival(machine)).state == "done"
+    assert there.world.written == {(machine.id, "root"): "a letter"}
+    here.remove_machine(machine.id)
+    assert (here.world.written, here.observe()) == ({}, [])
+
+
+def test_a_migration_is_watched_and_aborted(machine: Machine) -> None:
+    here, there = pair(machine)
+    here.world.hold_moves = True
+    there.ensure_disks(machine)
+    arrival = there.ensure_arrival(machine)
+    assert here.migrate(machine.id, arrival).state == "working"
+    use = here.move_use(machine.id)
+    assert use is not None
+    assert (use.memory_total, use.memory_done, use.memory_left) == (64 << 20, 32 << 20, 32 << 20)
+    here.abort_migrate(machine.id)
+    assert "aborted" in here.migrate(machine.id, arrival).why
+    assert here.move_use(machine.id) is None
+    assert [one.power for one in here.observe()] == ["running"]
+
+
+def test_a_host_may_refuse_who_comes(machine: Machine) -> None:
+    _, there = pair(machine)
+    there.world.refuses = "no room at the inn"
+    there.ensure_disks(machine)
+    with pytest.raises(HostError, match="no room at the inn"):
+        there.ensure_arrival(machine)
+
+
+def test_a_disk_fetched_halfway_is_swept(machine: Machine) -> None:
+    import msgspec
+
+    here, there = pair(machine)
+    here.ensure_machine(msgspec.structs.replace(machine, power="shutoff"))
+    there.instant = False
+    assert there.fetch_disks(machine, here.offer_disks(machine.id)).state == "working"
+    assert [one.id for one in there.observe()] == [machine.id]
+    there.remove_machine(machine.id)
+    assert there.observe() == []

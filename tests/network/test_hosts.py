@@ -194,7 +194,7 @@ def test_a_deleted_network_leaves_nothing_on_any_host(cloud: Cloud) -> None:
         drop(cloud, "port", port["id"])
         assert drop(cloud, "network", network["id"]).status == 204
         cloud.wait(lambda: not world(cloud).segments and not world(cloud).dhcp and not world(cloud, "node2").segments)
-        assert not world(cloud, "node2").ports
+        cloud.wait(lambda: not world(cloud, "node2").ports)
     finally:
         stop()
 

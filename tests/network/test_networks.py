@@ -50,6 +50,13 @@ def test_the_machine_keeps_out_of_external_networks_when_told_so(build: Callable
     assert not cloud.program.parts["network.world"]["node1"].outside
 
 
+def test_the_machine_is_no_gateway_where_a_real_wire_leads_out(build: Callable[..., Cloud]) -> None:
+    cloud = build(bridge_mappings={"public": "eth1"}).start()
+    outside(cloud)
+    idle(cloud)
+    assert not cloud.program.parts["network.world"]["node1"].outside
+
+
 def test_everyone_sees_external_networks_and_only_the_owner_others(cloud: Cloud) -> None:
     public, subnet = outside(cloud)
     private, _ = lan(cloud)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from pilvi.block_storage.drivers import Connection
+from pilvi.block_storage.drivers.gates import Ways
 from pilvi.block_storage.events import AttachmentsAsked, DetachAsked, VolumeChanged, VolumeExtended
 from pilvi.block_storage.operations import attachments as _attachments
 from pilvi.block_storage.operations import snapshots as _snapshots
@@ -44,7 +45,7 @@ class SnapshotInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _volume(ctx: Context, volume_id: str, rule: str) -> Volume:
-    return ctx.see(ctx.db.get(Volume, volume_id), "Volume", volume_id, rule=rule)
+    return ctx.see(ctx.db.get_to_change(Volume, volume_id), "Volume", volume_id, rule=rule)
 
 
 def _attachment(ctx: Context, attachment_id: str) -> Attachment:
@@ -93,7 +94,7 @@ def status_of(tx: Transaction, volume_ids: list[str]) -> dict[str, str]:
 
 def delete_volume(ctx: Context, volume_id: str) -> None:
     """Have the volume gone; one that is gone already is fine."""
-    volume = ctx.db.get(Volume, volume_id)
+    volume = ctx.db.get_to_change(Volume, volume_id)
     if volume is not None:
         _volumes.delete(ctx, ctx.see(volume, "Volume", volume_id, rule="volume:delete"))
 
@@ -134,7 +135,7 @@ def begin_detach(ctx: Context, volume_id: str, server_id: str) -> None:
 
 def roll_detaching(ctx: Context, volume_id: str) -> None:
     """The server keeps the volume after all."""
-    volume = ctx.db.get(Volume, volume_id)
+    volume = ctx.db.get_to_change(Volume, volume_id)
     if volume is not None:
         _attachments.roll_detaching(ctx, volume)
 
@@ -165,6 +166,11 @@ def attachments_of_server(tx: Transaction, server_id: str) -> list[tuple[str, st
     return [(one.id, one.volume_id, one.device or "") for one in rows]
 
 
+def out_of_reach(program: Program, tx: Transaction, volume_ids: list[str], hosts: list[str]) -> dict[str, str]:
+    """Those of the hosts that would not reach one of these volumes, each with a sentence that says why."""
+    return _attachments.out_of_reach(program, tx, volume_ids, hosts)
+
+
 def extend_volume(ctx: Context, volume_id: str, size_gib: int) -> None:
     """Have the volume larger; the event VolumeExtended tells when it is."""
     volume = _volume(ctx, volume_id, "volume:extend")
@@ -172,8 +178,8 @@ def extend_volume(ctx: Context, volume_id: str, size_gib: int) -> None:
 
 
 __all__ = [
-    "AttachmentsAsked", "Connection", "DetachAsked", "SnapshotInfo", "VolumeChanged", "VolumeExtended", "VolumeInfo",
+    "AttachmentsAsked", "Connection", "DetachAsked", "SnapshotInfo", "VolumeChanged", "VolumeExtended", "VolumeInfo", "Ways",
     "attachments_of_server", "begin_detach", "complete", "connect", "create_snapshot", "create_volume", "delete_attachment",
-    "delete_volume", "disconnect", "extend_volume", "finish_detach", "get", "get_snapshot", "reserve", "roll_detaching",
+    "delete_volume", "disconnect", "extend_volume", "finish_detach", "get", "get_snapshot", "out_of_reach", "reserve", "roll_detaching",
     "snapshot_status_of", "status_of", "unreserve",
 ]  # fmt: skip

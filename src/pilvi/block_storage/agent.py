@@ -25,12 +25,13 @@ from pilvi.block_storage.drivers import (
     VolumeSpec,
 )  # fmt: skip
 from pilvi.block_storage.jobs import Jobs
-from pilvi.block_storage.pulse import Pulse
 from pilvi.kernel import agent, log
+from pilvi.kernel.certificates import Authority
 from pilvi.kernel.errors import HostError, Invalid, PilviError
 from pilvi.kernel.faults import Faults
 from pilvi.kernel.program import Program
 from pilvi.kernel.progress import DONE, Progress
+from pilvi.kernel.pulse import Pulse
 
 TOPIC = "volume"
 BACKUP_FORMAT = "qcow2"  # in which backups are kept
@@ -50,6 +51,7 @@ class VolumeAgent:
         self.program, self.driver = program, driver
         self.host = f"{program.host}@{name}"
         self._conductor = agent.remote(program.bus, Conductor, door.TOPIC)
+        self._patient = agent.remote(program.bus, Conductor, door.TOPIC, timeout=15, patience=60)  # for jobs, which nobody says again
         self._images = program.state / "volume-images"  # copies of image data on their way into volumes
         self._jobs = Jobs(lambda subject: agent.cast_to(program.bus, Conductor, door.TOPIC, "finished", subject))
         self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -141,7 +143,7 @@ class VolumeAgent:
         def work() -> None:
             from pilvi import image
 
-            access = self._conductor.image_access()
+            access = self._patient.image_access()
             image.upload_file(access.url, access.token, image_id, self.driver.copy_path(copy_id))
 
         return self._jobs.ask(f"upload-{copy_id}", volume_id, work)
@@ -186,7 +188,7 @@ class VolumeAgent:
         from pilvi import image
 
         self._images.mkdir(parents=True, exist_ok=True)
-        access = self._conductor.image_access()
+        access = self._patient.image_access()
         image.download_file(access.url, access.token, image_id, place)
 
     def _drop_image(self, volume_id: str) -> None:
@@ -234,9 +236,19 @@ def driver(program: Program) -> tuple[Backend, str]:
         world = program.parts.get("block_storage.world")
         return kind(program.host, faults=given, world=world, total_gib=settings.fake_total_gib, name=backend), backend
     made = kind(
-        program.host, program.state / "volumes", run_dir=program.run_dir, address=settings.address, port=settings.port, name=backend
-    )
+        program.host, program.state / "volumes", run_dir=program.run_dir, address=settings.address, port=settings.port, name=backend,
+        certificate=_certificate(program) if settings.address else None,
+    )  # fmt: skip
     return made, backend
+
+
+def _certificate(program: Program) -> tuple[Path, Path]:
+    """What other hosts' guests are shown: the host's own certificate, or one that is made for this."""
+    if program.tls:
+        return Path(program.tls.cert_file), Path(program.tls.key_file)
+    own = Authority(program.state / "volumes-tls")
+    own.ensure()
+    return own.ensure_own(program.host, [program.settings.block_storage.address])
 
 
 def serve(program: Program) -> Callable[[], None]:

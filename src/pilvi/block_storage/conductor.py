@@ -89,7 +89,7 @@ class Conductor:
 
         with self._program.db.transaction(write=False) as tx:
             url = identity.endpoint(self._program.system_context(tx), "image")
-        return ImageAccess(url=url, token=identity.service_token(self._program))
+        return ImageAccess(url=url, token=identity.agents_token(self._program))
 
     def exports(self, host: str) -> list[WishedExport]:
         """The attachments whose volumes lie in the back end host@name and that some host uses or is about to."""

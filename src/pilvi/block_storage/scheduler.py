@@ -9,7 +9,6 @@ import msgspec
 from pilvi.block_storage.drivers import Capacity
 from pilvi.block_storage.logic.pools import Pool, Wish, choose
 from pilvi.block_storage.operations.hosts import is_up, register
-from pilvi.block_storage.pulse import Pulse
 from pilvi.block_storage.tables.hosts import ServiceHost
 from pilvi.block_storage.tables.types import TypeEncryption, VolumeType
 from pilvi.block_storage.tables.volumes import Backup, Snapshot, Volume
@@ -17,6 +16,7 @@ from pilvi.kernel import agent
 from pilvi.kernel.db import Transaction
 from pilvi.kernel.errors import NotFound, NoValidHost
 from pilvi.kernel.program import Program
+from pilvi.kernel.pulse import Pulse
 
 TOPIC = "block_storage-scheduler"
 

@@ -12,13 +12,16 @@ import msgspec
 from pilvi.compute.events import ServerChanged, ServerFailed
 from pilvi.compute.logic import explain as _explain
 from pilvi.compute.logic import states as _states
-from pilvi.compute.operations.stories import reasons, story
+from pilvi.compute.operations.drain import Draining, drain, draining
+from pilvi.compute.operations.stories import reasons, story, why_move
 from pilvi.compute.tables.explanations import Explanation as _Explanation
 from pilvi.compute.tables.servers import Server as _Server
 from pilvi.kernel.db import Transaction
 from pilvi.kernel.trace import Span
 
-__all__ = ["ServerChanged", "ServerFailed", "ServerInfo", "list_servers", "reasons", "story", "trace", "why"]
+__all__ = [
+    "Draining", "ServerChanged", "ServerFailed", "ServerInfo", "drain", "draining", "list_servers", "reasons", "story", "trace", "why", "why_move",
+]  # fmt: skip
 
 
 class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):

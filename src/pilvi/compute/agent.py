@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Executor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from pilvi.compute.agent_jobs import Jobs
+import msgspec
+
+from pilvi import block_storage
+from pilvi.compute.agent_jobs import Jobs, Stopped
+from pilvi.compute.agent_moves import MoveVerbs
 from pilvi.compute.conductor import TOPIC as CONDUCTOR
 from pilvi.compute.conductor import Conductor
-from pilvi.compute.drivers import ConsoleAddress, ImageDisk, Machine, MachineUse, SeenMachine
+from pilvi.compute.drivers import ConsoleAddress, Disk, ImageDisk, Machine, MachineUse, SeenMachine, VolumeDisk
 from pilvi.compute.logic.machines import key_of_disk
 from pilvi.kernel import agent, clock, log
 from pilvi.kernel.errors import HostError, PilviError
@@ -17,24 +23,30 @@ from pilvi.kernel.health import Sign
 from pilvi.kernel.program import Program
 from pilvi.kernel.progress import Progress
 
+if TYPE_CHECKING:
+    from pilvi.compute.screens import Screens
+
 TOPIC = "compute"
 _LOOK = 0.25  # seconds between two looks at a long verb of the driver
 
 
-class ComputeAgent:
+class ComputeAgent(MoveVerbs):
     """The verbs of a host.  Long ones are begun, answer Progress, and tell the conductor when they have ended.
 
     `job` names one wish for a long verb: asking again with the same name asks how it goes.
     """
 
-    def __init__(self, program: Program, driver: Any) -> None:
-        self.program, self.host, self.driver = program, program.host, driver
+    def __init__(self, program: Program, driver: Any, *, host: str = "", pool: Executor | None = None) -> None:
+        self.program, self.host, self.driver = program, host or program.host, driver
         self._conductor = agent.remote(program.bus, Conductor, CONDUCTOR)
-        self._jobs = Jobs(lambda server_id: agent.cast_to(program.bus, Conductor, CONDUCTOR, "finished", server_id))
+        self._jobs = Jobs(lambda server_id: agent.cast_to(program.bus, Conductor, CONDUCTOR, "finished", server_id), pool=pool)
         self._started_at = clock.now()
+        self._ways = block_storage.Ways(program.run_dir / "ways")
         self._sign = Sign(f"compute on {self.host}", 3 * program.settings.compute.heartbeat + 30)
         program.health["compute"] = self._sign.ask
         self._stop = threading.Event()
+        # long work has nobody who would say it again when a conductor dies with its question
+        self._patient = agent.remote(program.bus, Conductor, CONDUCTOR, timeout=15, patience=120, stop=self._stop)
         self._arrived = False
         self._thread = threading.Thread(target=self._beat, name="compute-heartbeat", daemon=True)
 
@@ -42,13 +54,13 @@ class ComputeAgent:
 
     def prepare(self, server_id: str, job: str) -> Progress:
         """Have the server's images in the cache and its local disks made."""
-        return self._jobs.ask(server_id, job, lambda: self._prepare(self._conductor.describe_machine(server_id)))
+        return self._jobs.ask(server_id, job, lambda: self._prepare(self._describe(server_id)))
 
     def ensure(self, server_id: str, job: str) -> Progress:
         """Have the server's machine exactly as it shall be, disks and all."""
 
         def work() -> None:
-            machine = self._conductor.describe_machine(server_id)
+            machine = self._describe(server_id)
             try:
                 self.driver.ensure_disks(machine)
             except HostError:  # a disk is missing: its image is needed, which may be gone when it is not
@@ -60,7 +72,7 @@ class ComputeAgent:
 
     def start(self, server_id: str, job: str) -> Progress:
         """Have the machine, whose disks were prepared, defined and in its power state."""
-        return self._jobs.ask(server_id, job, lambda: self.driver.ensure_machine(self._conductor.describe_machine(server_id)))
+        return self._jobs.ask(server_id, job, lambda: self.driver.ensure_machine(self._describe(server_id)))
 
     def shut_down(self, server_id: str, job: str, patience: float) -> Progress:
         """Press the power button, wait `patience` seconds for the guest, then have the machine off."""
@@ -70,7 +82,7 @@ class ComputeAgent:
             end = clock.now() + patience
             while self._power(server_id) == "running" and clock.now() < end and not self._stop.wait(_LOOK):
                 pass
-            self.driver.ensure_machine(self._conductor.describe_machine(server_id))
+            self.driver.ensure_machine(self._describe(server_id))
 
         return self._jobs.ask(server_id, job, work)
 
@@ -81,8 +93,10 @@ class ComputeAgent:
     def remove(self, server_id: str) -> None:
         """Have nothing of the server on this host."""
         self._jobs.forget(server_id)
+        self.driver.abort_migrate(server_id)  # else its turn may come late
         with self._jobs.turn(server_id):
             self.driver.remove_machine(server_id)
+        self._ways.remove(server_id)
 
     # -- what is plugged -------------------------------------------------------------------------------
 
@@ -90,7 +104,7 @@ class ComputeAgent:
         """Have the disk of this key plugged into the machine."""
 
         def work() -> None:
-            machine = self._conductor.describe_machine(server_id)
+            machine = self._describe(server_id)
             disk = key_of_disk(machine, key)
             if disk is None:
                 raise HostError(f"The server has no disk {key}.", elsewhere=False)
@@ -100,7 +114,12 @@ class ComputeAgent:
 
     def detach_disk(self, server_id: str, key: str, job: str) -> Progress:
         """Have the disk of this key unplugged."""
-        return self._jobs.ask(server_id, job, lambda: self.driver.remove_disk(server_id, key))
+
+        def work() -> None:
+            self.driver.remove_disk(server_id, key)
+            self._ways.remove(server_id, key)
+
+        return self._jobs.ask(server_id, job, work)
 
     def grow_disk(self, server_id: str, key: str, size_gib: int) -> None:
         """Tell the machine that a disk has grown."""
@@ -111,7 +130,7 @@ class ComputeAgent:
         """Have the card of this port plugged into the machine."""
 
         def work() -> None:
-            nic = next((one for one in self._conductor.describe_machine(server_id).nics if one.key == port_id), None)
+            nic = next((one for one in self._describe(server_id).nics if one.key == port_id), None)
             if nic is None:
                 raise HostError(f"The server has no port {port_id}.", elsewhere=False)
             self.driver.ensure_nic(server_id, nic)
@@ -131,7 +150,7 @@ class ComputeAgent:
             from pilvi.compute.image_data import upload
 
             self._long(lambda: self.driver.ensure_snapshot(server_id, image_id, disk_format))
-            upload(self._conductor, image_id, self.driver.snapshot_path(image_id))
+            upload(self._patient, image_id, self.driver.snapshot_path(image_id))
             self.driver.remove_snapshot(image_id)
 
         return self._jobs.ask(server_id, job, work)
@@ -151,9 +170,16 @@ class ComputeAgent:
         """What the guest wrote on its serial console."""
         return self.driver.console_log(server_id)
 
-    def console(self, server_id: str) -> ConsoleAddress:
-        """Where the machine's screen listens on this host."""
-        return self.driver.console(server_id, "vnc")
+    def console(self, server_id: str, asker: str = "") -> ConsoleAddress:
+        """Where the machine's screen listens, for a proxy on that host; "": on this one."""
+        screen = self.driver.console(server_id, "vnc")
+        return self._screens.open(screen) if screen.path and asker not in ("", self.host) else screen
+
+    @cached_property
+    def _screens(self) -> Screens:
+        from pilvi.compute.screens import Screens
+
+        return Screens(self.program)
 
     def use(self, server_id: str) -> MachineUse:
         """What the machine has used."""
@@ -175,6 +201,21 @@ class ComputeAgent:
 
     # -- parts (not served: their names begin with _) ------------------------------------------------------
 
+    def _describe(self, server_id: str) -> Machine:
+        machine = self._patient.describe_machine(server_id, self.host)
+        return msgspec.structs.replace(machine, disks=[self._within_reach(server_id, disk) for disk in machine.disks])
+
+    def _within_reach(self, server_id: str, disk: Disk) -> Disk:
+        """A volume of another host is found at a socket of this one."""
+        source = disk.source
+        if not isinstance(source, VolumeDisk) or not source.secret:
+            return disk
+        path = self._ways.ensure(
+            server_id, source.volume_id, host=source.host, port=source.port, export=source.export, secret=source.secret, pin=source.pin
+        )
+        near = msgspec.structs.replace(source, path=path, host="", port=0, secret="", pin="")
+        return msgspec.structs.replace(disk, source=near)
+
     def _prepare(self, machine: Machine) -> None:
         for disk in machine.disks:
             if isinstance(disk.source, ImageDisk):
@@ -191,7 +232,9 @@ class ComputeAgent:
             if progress.state == "failed":
                 raise HostError(progress.why, elsewhere=progress.elsewhere)
             if self._stop.wait(_LOOK):
-                raise HostError("The host's agent is being stopped.")
+                raise Stopped
+            if self._jobs.dropped():
+                raise HostError("The server is wanted here no more.", elsewhere=False)
 
     def _power(self, server_id: str) -> str:
         return next((one.power for one in self.driver.observe() if one.id == server_id), "shutoff")
@@ -210,11 +253,7 @@ class ComputeAgent:
         every = self.program.settings.compute.heartbeat
         while True:
             try:
-                facts, seen = self.driver.facts(), self.driver.observe()
-                self._conductor.heartbeat(self.host, facts, self._started_at)
-                self._conductor.observed(self.host, seen, not self._arrived)
-                self._arrived = True
-                self._sign.give(f"{len(seen)} machines, {facts.hypervisor}")
+                self._report()
             except PilviError as error:
                 log.warning("the host could not report", host=self.host, why=error.message)
             except Exception as error:
@@ -222,15 +261,27 @@ class ComputeAgent:
             if self._stop.wait(every if self._arrived else min(1.0, every)):
                 return
 
+    def _report(self) -> None:
+        """Say once what the host has, and what its machines are; raises PilviError when nobody hears it."""
+        self._ways.heal()
+        facts = self.driver.facts()
+        self._conductor.heartbeat(self.host, facts, self._started_at)
+        seen = self.driver.observe()
+        self._conductor.observed(self.host, seen, not self._arrived)
+        self._arrived = True
+        self._sign.give(f"{len(seen)} machines, {facts.hypervisor}")
+
     def _begin(self) -> None:
         self._thread.start()
 
     def _end(self) -> None:
         self._stop.set()
         self._jobs.stop()
+        if "_screens" in vars(self):
+            self._screens.close()
 
 
-def _driver(program: Program, changed: Callable[[str], None]) -> Any:
+def _driver(program: Program, host: str, changed: Callable[[str], None]) -> Any:
     """The driver that the settings name."""
     import importlib
 
@@ -246,14 +297,15 @@ def _driver(program: Program, changed: Callable[[str], None]) -> Any:
     if settings.driver == "fake":
         fake = settings.fake
         return kind(
-            program.host, vcpus=fake.vcpus, memory_mib=fake.memory_mib, disk_gib=fake.disk_gib, address=settings.address, on_change=changed
+            host, vcpus=fake.vcpus, memory_mib=fake.memory_mib, disk_gib=fake.disk_gib, address=settings.address, on_change=changed
         )
     from pilvi.compute.image_data import fetcher
 
     uri = settings.libvirt.uri or _libvirtd(program)
     return kind(
         program.host, program.state / "compute", uri, fetch=fetcher(program), virt_type=settings.libvirt.virt_type,
-        tb_cache_mib=settings.libvirt.tb_cache_mib, address=settings.address, on_change=changed,
+        tb_cache_mib=settings.libvirt.tb_cache_mib, address=settings.address, on_change=changed, move_port=settings.libvirt.move_port,
+        **(msgspec.structs.asdict(program.tls) if program.tls else {}),
     )  # fmt: skip
 
 
@@ -265,19 +317,24 @@ def _libvirtd(program: Program) -> str:
     return Libvirtd(program.state / "libvirt", hostname=program.host, netns=network.namespace(program)).start()
 
 
-def serve(program: Program) -> Callable[[], None]:
-    """The role `compute`: this host's agent."""
+def serve(program: Program, *, host: str = "", driver: Any = None) -> Callable[[], None]:
+    """The role `compute`: this host's agent (tests: another one's as well, with its driver); answers what stops it."""
+    many = program.parts.get("compute.agents")
+    if many is not None and not host:
+        return many(program)
     told: list[ComputeAgent] = []
 
     def changed(server_id: str) -> None:
         for one in told:
             one._on_change(server_id)
 
-    driver = program.parts.get("compute.driver") or _driver(program, changed)
-    program.parts["compute.driver"] = driver
-    one = ComputeAgent(program, driver)
+    if not host:
+        driver = program.parts["compute.driver"] = program.parts.get("compute.driver") or _driver(program, program.host, changed)
+    elif driver is None:
+        driver = _driver(program, host, changed)
+    one = ComputeAgent(program, driver, host=host)
     told.append(one)
-    stop = agent.serve(program.bus, TOPIC, one, host=program.host, threads=16)
+    stop = agent.serve(program.bus, TOPIC, one, host=one.host, threads=16)
     one._begin()
 
     def end() -> None:
@@ -288,4 +345,3 @@ def serve(program: Program) -> Callable[[], None]:
             close()
 
     return end
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotInTime
 from contextlib import contextmanager
 
@@ -16,23 +16,33 @@ from pilvi.kernel.progress import DONE, Progress
 _PATIENCE = 0.25  # seconds that the asker waits for quick work before it is told "working"
 
 
+class Stopped(Exception):
+    """Raised by work that ends because its agent is being stopped: it is neither done nor failed, and is begun anew by the next agent."""
+
+
 class _Job:
     def __init__(self, name: str) -> None:
         self.name = name
         self.future: Future[Progress]
         self.left = False  # the asker has gone and is to be told of the end
+        self.dropped = False  # nobody wants it any more
         self.lock = threading.Lock()
 
 
 class Jobs:
-    """The long work of one agent; `tell` is called with a server's id when work has ended that nobody waits for."""
+    """The long work of one agent; `tell` is called with a server's id when work has ended that nobody waits for.
 
-    def __init__(self, tell: Callable[[str], None], *, threads: int = 16) -> None:
+    `pool`: threads that several agents share, instead of `threads` of its own.
+    """
+
+    def __init__(self, tell: Callable[[str], None], *, threads: int = 16, pool: Executor | None = None) -> None:
         self._tell = tell
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compute-job")
+        self._shared = pool is not None
+        self._pool = pool or ThreadPoolExecutor(threads, thread_name_prefix="compute-job")
         self._jobs: dict[str, _Job] = {}
         self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
+        self._mine = threading.local()  # the job that a thread is at
 
     def ask(self, server_id: str, name: str, work: Callable[[], None]) -> Progress:
         """Begin the work, or ask how it goes; once it has ended and been told, the same name begins it anew."""
@@ -40,7 +50,7 @@ class Jobs:
             job = self._jobs.get(server_id)
             if job is None or job.name != name:
                 job = self._jobs[server_id] = _Job(name)
-                job.future = self._pool.submit(self._run, server_id, work)
+                job.future = self._pool.submit(self._run, server_id, job, work)
                 job.future.add_done_callback(lambda _, job=job: self._ended(server_id, job))
         try:
             progress = job.future.result(_PATIENCE)
@@ -50,15 +60,24 @@ class Jobs:
                     job.left = True
                     return Progress(state="working")
             progress = job.future.result()
+        except CancelledError:  # the agent is being stopped: the next one begins it anew
+            return Progress(state="working")
         with self._lock:
             if self._jobs.get(server_id) is job:
                 del self._jobs[server_id]
         return progress
 
     def forget(self, server_id: str) -> None:
-        """Nobody will ask for this server's work again."""
+        """Nobody will ask for this server's work again: what is under way ends as soon as it can."""
         with self._lock:
-            self._jobs.pop(server_id, None)
+            job = self._jobs.pop(server_id, None)
+            if job is not None:
+                job.dropped = True
+
+    def dropped(self) -> bool:
+        """Whether the work that this thread is at is wanted no more."""
+        job = getattr(self._mine, "job", None)
+        return job is not None and job.dropped
 
     @contextmanager
     def turn(self, server_id: str) -> Iterator[None]:
@@ -69,12 +88,17 @@ class Jobs:
             yield
 
     def stop(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if not self._shared:
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _run(self, server_id: str, work: Callable[[], None]) -> Progress:
+    def _run(self, server_id: str, job: _Job, work: Callable[[], None]) -> Progress:
+        self._mine.job = job
         try:
             with self.turn(server_id):
-                work()
+                if not job.dropped:
+                    work()
+        except Stopped:
+            return Progress(state="working")
         except HostError as error:
             return Progress(state="failed", why=error.message, elsewhere=error.elsewhere)
         except Unavailable as error:

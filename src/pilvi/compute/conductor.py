@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,8 @@ import msgspec
 
 from pilvi import identity, image, network, placement
 from pilvi.compute.drivers import HostFacts, Machine, Power, SeenMachine
-from pilvi.compute.logic.machines import machine
+from pilvi.compute.heartbeats import Heartbeats
+from pilvi.compute.logic.machines import machine, on_host
 from pilvi.compute.metadata import Metadata
 from pilvi.compute.operations import guests, healing
 from pilvi.compute.tables.hosts import ComputeHost
@@ -18,6 +20,7 @@ from pilvi.compute.tables.servers import Device, Server
 from pilvi.kernel import agent, clock
 from pilvi.kernel.db import Transaction
 from pilvi.kernel.errors import NotFound
+from pilvi.kernel.gather import Gather
 from pilvi.kernel.program import Program
 
 TOPIC = "compute-conductor"
@@ -44,21 +47,28 @@ class Conductor:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.settings = program.settings.compute
+        self._heartbeats = Heartbeats(program, self._note_host)
+        self._seen: Gather[healing.Observation] = Gather(
+            "compute-observations", min(1.0, self.settings.heartbeat / 4), lambda seen: healing.compare_all(program, seen)
+        )
 
-    def describe_machine(self, server_id: str) -> Machine:
-        """The machine as it shall be.  Raises NotFound when there shall be none."""
+    def describe_machine(self, server_id: str, host: str) -> Machine:
+        """The machine as it shall be on the host that asks.  Raises NotFound when there shall be none."""
         with self.program.db.transaction(write=False) as tx:
             server = tx.get(Server, server_id)
             if server is None or server.deleted_at is not None or server.task_state == "deleting" or not server.host:
                 raise NotFound(f"There shall be no machine {server_id}.")
-            devices = tx.all(Device, Device.c.server_id == server_id)
+            part = on_host(server, tx.all(Device, Device.c.server_id == server_id), host)
+            if part is None:
+                raise NotFound(f"There shall be no machine {server_id} on host {host}.")
+            server, devices = part
             ports = network.ports_of(tx, [server_id]).get(server_id, []) if server.nics else []
             files = guests.config_drive(self.program, tx, server, devices, ports) if server.config_drive else None
         return machine(server, devices, ports, files)
 
     def image_source(self) -> ImageSource:
         """How to reach the image service."""
-        return ImageSource(url=identity.endpoint(self.program, "image"), token=identity.service_token(self.program))
+        return ImageSource(url=identity.endpoint(self.program, "image"), token=identity.agents_token(self.program))
 
     def image_is_active(self, image_id: str) -> bool:
         """Whether the image has its data already."""
@@ -77,28 +87,36 @@ class Conductor:
 
     def heartbeat(self, host: str, facts: HostFacts, started_at: float) -> None:
         """The host is there and has this; it becomes known to placement and the scheduler by its first heartbeat."""
-        self.program.db.run(lambda tx: self._note_host(tx, host, facts, started_at))
+        self._heartbeats.hear(host, facts, started_at)
 
     def observed(self, host: str, seen: list[SeenMachine], arrived: bool) -> None:
         """What the host's machines are seen to be; `arrived`: the agent has just started, so wishes are made true."""
-        healing.compare(self.program, host, seen, arrived=arrived)
+        if arrived:
+            self._seen.drop(host)
+            healing.compare(self.program, host, seen, arrived=True)
+        else:
+            self._seen.add(host, healing.Observation(seen=seen, before=clock.now() - min(1.0, self.settings.heartbeat)))
 
     def changed(self, host: str, seen: SeenMachine) -> None:
         """One machine was seen to change by itself."""
         healing.compare_one(self.program, host, seen)
 
-    def _note_host(self, tx: Transaction, host: str, facts: HostFacts, started_at: float) -> None:
+    def _end(self) -> None:
+        self._heartbeats.stop()
+        self._seen.stop()
+
+    def _note_host(self, tx: Transaction, host: str, facts: HostFacts, started_at: float) -> int:
         known = tx.get(ComputeHost, host)
         now = clock.now()
         if known is None:
             known = tx.insert(
                 ComputeHost(
                     host=host, id=str(uuid.uuid5(_NODES, host)), service_id=str(uuid.uuid5(_NODES, "service " + host)), facts=facts,
-                    heartbeat_at=now, started_at=started_at, created_at=now, version=1,
+                    heartbeat_at=now, started_at=started_at, created_at=now, version=secrets.randbits(40),
                 )
             )  # fmt: skip
         else:
-            if now - known.heartbeat_at > self.settings.down_after:
+            if now - known.heartbeat_at > self.settings.down_after or known.started_at != started_at:
                 healing.returned(self.program, tx, host)
             values: dict[str, Any] = {"heartbeat_at": now, "started_at": started_at}
             if _lasting(known.facts) != _lasting(facts):
@@ -107,6 +125,7 @@ class Conductor:
                 values["facts"] = facts
             tx.change(known, **values)
         placement.ensure_provider(tx, known.id, facts.hostname, self._inventories(facts), self._traits(known, facts))
+        return known.version
 
     def _inventories(self, facts: HostFacts) -> dict[str, placement.Inventory]:
         """What a host offers, with the ratios of the settings."""
@@ -132,4 +151,11 @@ def _lasting(facts: HostFacts) -> HostFacts:
 def serve(program: Program) -> Callable[[], None]:
     """The role `conductor`, as agents see it; and the answers to guests, which come by way of the network."""
     network.set_metadata_handler(program, Metadata(program).answer)
-    return agent.serve(program.bus, TOPIC, Conductor(program), threads=8)
+    conductor = Conductor(program)
+    stop = agent.serve(program.bus, TOPIC, conductor, threads=8)
+
+    def end() -> None:
+        stop()
+        conductor._end()
+
+    return end

@@ -1,4 +1,4 @@
-"""The console proxy: a websocket on one side, the VNC socket of a machine's host on the other."""
+"""The console proxy: a websocket on one side, the VNC socket of a machine's host on the other, be it this host or another."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def console_socket(program: Program) -> Socket:
             await send({"type": "websocket.close", "code": 4403})
             return
         try:
-            reader, writer = await _connect(address)
-        except OSError as error:
+            reader, writer = await _connect(program, address)
+        except (OSError, TimeoutError, PilviError) as error:
             log.warning("a console cannot be reached", why=str(error))
             await send({"type": "websocket.close", "code": 4504})
             return
@@ -68,15 +68,19 @@ def _address(program: Program, token: str) -> ConsoleAddress | None:
     try:
         with program.db.transaction(write=False) as tx:
             server = consoles.server_of(tx, token)
-        return None if server is None else consoles.host_agent(program, server).console(server.id)
+        return None if server is None else consoles.host_agent(program, server).console(server.id, program.host)
     except PilviError as error:
         log.info("a console was asked for in vain", why=error.message)
         return None
 
 
-async def _connect(address: ConsoleAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(program: Program, address: ConsoleAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if address.path:
         return await asyncio.open_unix_connection(address.path)
+    if address.secret:
+        from pilvi.compute.screens import visit
+
+        return await visit(program, address)
     return await asyncio.open_connection(address.host, address.port)
 
 

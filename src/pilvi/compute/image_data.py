@@ -15,7 +15,7 @@ from pilvi.kernel.program import Program
 
 def fetcher(program: Program) -> Callable[[str, Path], None]:
     """A function that writes an image's bytes to a path: copied when the store is in this very process, else downloaded."""
-    conductor = agent.remote(program.bus, Conductor, TOPIC)
+    conductor = agent.remote(program.bus, Conductor, TOPIC, timeout=15, patience=60)
 
     def fetch(image_id: str, path: Path) -> None:
         near = image.path(program, image_id) if "api" in program.roles else None

@@ -28,14 +28,17 @@ class LibvirtSettings(msgspec.Struct, forbid_unknown_fields=True):
     uri: str = ""  # "": a private libvirtd of this cloud
     virt_type: Literal["auto", "kvm", "qemu"] = "auto"
     tb_cache_mib: int = 64  # translation cache of a machine without KVM
+    move_port: int = 0  # TCP port on which machines arrive from other hosts; 0: any that is free
 
 
 class FakeSettings(msgspec.Struct, forbid_unknown_fields=True):
-    """The fake driver: the size of the host that it pretends."""
+    """The fake driver: the size of the host that it pretends, or of each of many."""
 
     vcpus: int = 64
     memory_mib: int = 262_144
     disk_gib: int = 4096
+    hosts: int = 0  # instead of this host: so many, fake-0001 and so on, with agents for compute and network
+    first: int = 1  # the number of the first of them
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,6 +65,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     stop_timeout: float = 60.0  # seconds that a guest has to shut down by itself
     reboot_timeout: float = 60.0  # seconds that a guest has for a soft reboot before it is reset
     block_device_wait: float = 1800.0  # seconds that a volume may take to be made for a server
+    drain_at_once: int = 2  # servers that leave a host at the same time while it is drained
     scheduler_tries: int = 3  # hosts tried for one server
     console_token_ttl: float = 600.0
     novnc: str = ""  # folder of noVNC's files; "": /usr/share/novnc, or what the demo fetched

@@ -29,11 +29,9 @@ def zone(network_id: str) -> int:
 
 def segment(program: Program, tx: Transaction, network: Network, host: str) -> drivers.Segment:
     """The network as it lies on the host."""
-    agents = {row.host: row for row in tx.all(Agent)} if network.network_type == "vxlan" else {}
-    own = agents[host].tunnel_address if host in agents else ""
-    peers = []
-    if agents:
-        peers = sorted({agents[one].tunnel_address for one in placing.network_hosts(tx, network.id) if one != host and one in agents} - {"", own})
+    agent = tx.get(Agent, host) if network.network_type == "vxlan" else None
+    own = agent.tunnel_address if agent is not None else ""
+    peers = sorted(placing.tunnel_addresses(tx, network.id, host) - {own}) if agent is not None else []
     return drivers.Segment(
         id=network.id, kind=network.network_type, segmentation_id=network.segmentation_id or 0,  # type: ignore[arg-type]
         physical_network=network.physical_network or "", mtu=network.mtu, local_address=own, peers=peers,
@@ -43,7 +41,7 @@ def segment(program: Program, tx: Transaction, network: Network, host: str) -> d
 def ports(program: Program, tx: Transaction, ids: Sequence[str], host: str) -> list[drivers.Port]:
     """Ports that should be plugged on the host."""
     rows = [
-        row for row in tx.by(Port, Port.c.id, ids, Port.c.host_id == host)
+        row for row in tx.by(Port, Port.c.id, ids, sa.or_(Port.c.host_id == host, Port.c.moving_to == host))
         if row.vif_type == binding.VIF_TYPE and not row.device_owner.startswith(NETWORK_OWNED)
     ]  # fmt: skip
     networks = {row.id: row for row in tx.by(Network, Network.c.id, [port.network_id for port in rows])}
@@ -71,14 +69,16 @@ def dhcp(program: Program, tx: Transaction, network: Network, host: str) -> driv
         return None
     rows = tx.all(Subnet, Subnet.c.network_id == network.id)
     subnets = {row.id: row for row in rows}
-    others = tx.all(Port, Port.c.network_id == network.id)
+    lengths = _lengths(subnets)
+    c = Port.c
+    others = tx.rows(sa.select(c.id, c.mac_address, c.fixed_ips, c.dns_name, c.extra_dhcp_opts, c.device_owner).where(c.network_id == network.id))
     routed = {one.subnet_id for row in others if row.device_owner == ROUTER_INTERFACE for one in row.fixed_ips}
     return drivers.Dhcp(
         segment=segment(program, tx, network, host), port_id=port.id, mac=port.mac_address, addresses=_fixed(port.fixed_ips, subnets),
         subnets=[_dhcp_subnet(program, row, row.id in routed) for row in rows if row.enable_dhcp],
         leases=[
             drivers.Lease(
-                port_id=row.id, mac=row.mac_address, addresses=_fixed(row.fixed_ips, subnets), hostname=row.dns_name,
+                port_id=row.id, mac=row.mac_address, addresses=_held(row.fixed_ips, lengths), hostname=row.dns_name,
                 options=[(one.opt_name, one.opt_value or "", one.ip_version) for one in row.extra_dhcp_opts],
             )
             for row in others if row.device_owner not in (DHCP, FLOATING_IP) and row.fixed_ips
@@ -137,20 +137,19 @@ def router(program: Program, tx: Transaction, router_id: str, host: str) -> driv
     )  # fmt: skip
 
 
-def outside_networks(program: Program, tx: Transaction) -> dict[str, str]:
-    """External networks that lie on a wire which ends within the host: their physical networks, by id."""
-    settings = program.settings.network
-    if not settings.outside:
+def outside_networks(program: Program, tx: Transaction, host: str) -> dict[str, str]:
+    """External networks that lie on a wire which ends within this host, so that it is their gateway: their physical networks, by id."""
+    agent = tx.get(Agent, host)
+    if not program.settings.network.outside or agent is None or "l3" in agent.disabled:
         return {}
-    ends_here = [name for name, interface in settings.bridge_mappings.items() if not interface]
+    ends_here = [name for name, interface in agent.facts.get("bridge_mappings", {}).items() if not interface]
     rows = tx.all(Network, Network.c.external == sa.true(), Network.c.network_type == "flat", Network.c.physical_network.in_(ends_here))
     return {row.id: row.physical_network or "" for row in rows}
 
 
 def outside(program: Program, tx: Transaction, network: Network, host: str) -> list[tuple[str, str, str]]:
     """Physical network, range and gateway of the subnets in which the host itself is to be the gateway."""
-    agent = tx.get(Agent, host)
-    if network.id not in outside_networks(program, tx) or agent is None or "l3" in agent.disabled:
+    if network.id not in outside_networks(program, tx, host):
         return []
     rows = tx.all(Subnet, Subnet.c.network_id == network.id)
     return [
@@ -160,7 +159,15 @@ def outside(program: Program, tx: Transaction, network: Network, host: str) -> l
 
 
 def _fixed(held: Sequence[FixedIp], subnets: dict[str, Subnet]) -> list[drivers.FixedIp]:
+    return _held(held, _lengths(subnets))
+
+
+def _lengths(subnets: dict[str, Subnet]) -> dict[str, int]:
+    """The prefix length of each subnet."""
+    return {ref: arithmetic.cidr_range(subnet.cidr).prefixlen for ref, subnet in subnets.items()}
+
+
+def _held(held: Sequence[FixedIp], lengths: dict[str, int]) -> list[drivers.FixedIp]:
     return [
-        drivers.FixedIp(address=one.ip_address, prefix=arithmetic.cidr_range(subnets[one.subnet_id].cidr).prefixlen, subnet_id=one.subnet_id)
-        for one in held if one.subnet_id in subnets
-    ]  # fmt: skip
+        drivers.FixedIp(address=one.ip_address, prefix=lengths[one.subnet_id], subnet_id=one.subnet_id) for one in held if one.subnet_id in lengths
+    ]

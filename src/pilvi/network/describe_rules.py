@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from pilvi.network import drivers
-from pilvi.network.tables import AddressGroup, Port, PortGroup, SecurityRule
+from pilvi.network.tables import AddressGroup, Allocation, Port, PortGroup, SecurityRule
 
 if TYPE_CHECKING:
     from pilvi.kernel.db import Transaction
@@ -50,16 +50,19 @@ def protocol_name(protocol: str | None, version: int) -> str:
 
 
 def _members(tx: Transaction, group_ids: Sequence[str]) -> dict[tuple[str, int], list[str]]:
-    """Addresses of the bound ports of groups, by group and IP version."""
+    """Addresses of the bound ports of groups, by group and IP version.
+
+    They are many, and asked for with every port that is plugged: addresses are read as such, not out of their ports.
+    """
     found: dict[tuple[str, int], set[str]] = {}
+    pairs = sa.type_coerce(Port.c.allowed_address_pairs, sa.Text)
     for start in range(0, len(group_ids), 500):
-        query = (
-            sa.select(PortGroup.c.group_id, Port.c.fixed_ips, Port.c.allowed_address_pairs)
-            .join(Port.t, PortGroup.c.port_id == Port.c.id)
-            .where(PortGroup.c.group_id.in_(group_ids[start : start + 500]), Port.c.host_id != "")
-        )
-        for group_id, fixed, pairs in tx.rows(query):
-            for address in [one.ip_address for one in fixed] + [one.ip_address for one in pairs]:
-                bits = "" if "/" in address else "/128" if ":" in address else "/32"
-                found.setdefault((group_id, 6 if ":" in address else 4), set()).add(address + bits)
+        bound = (
+            PortGroup.c.port_id == Port.c.id, PortGroup.c.group_id.in_(group_ids[start : start + 500]), Port.c.host_id != "",
+        )  # fmt: skip
+        held = tx.rows(sa.select(PortGroup.c.group_id, Allocation.c.address).where(*bound, Allocation.c.port_id == Port.c.id))
+        more = tx.rows(sa.select(PortGroup.c.group_id, Port.c.allowed_address_pairs).where(*bound, pairs != "[]"))
+        for group_id, address in [*held, *((group_id, pair.ip_address) for group_id, some in more for pair in some)]:
+            bits = "" if "/" in address else "/128" if ":" in address else "/32"
+            found.setdefault((group_id, 6 if ":" in address else 4), set()).add(address + bits)
     return {key: sorted(held) for key, held in found.items()}

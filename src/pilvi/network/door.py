@@ -200,7 +200,7 @@ def plug(program: Program, server_id: str, host: str) -> None:
     """
 
     def wanted(tx: Transaction) -> tuple[list[str], list[str], dict[str, list[str]], list[str]]:
-        rows = tx.all(Port, Port.c.device_id == server_id, Port.c.host_id == host)
+        rows = tx.all(Port, Port.c.device_id == server_id, sa.or_(Port.c.host_id == host, Port.c.moving_to == host))
         failed = [row for row in rows if row.vif_type != binding.VIF_TYPE]
         if failed:
             raise HostError(f"The port {failed[0].id} cannot be bound to the host {host}: no network agent is known there.")
@@ -210,7 +210,7 @@ def plug(program: Program, server_id: str, host: str) -> None:
             for one in {server.host_id} if server else set():
                 dhcp.setdefault(one, []).append(network_id)
         groups = tx.by(PortGroup, PortGroup.c.port_id, [row.id for row in rows])
-        new = [row.id for row in rows if row.status != "ACTIVE"]
+        new = [row.id for row in rows if row.status != "ACTIVE" or row.moving_to == host]
         return [row.id for row in rows], new, dhcp, sorted({one.group_id for one in groups if one.port_id in new})
 
     with program.db.transaction(write=False) as tx:
@@ -231,7 +231,7 @@ def _tell_others(program: Program, tx: Transaction, groups: Sequence[str], new: 
     wiring.group_members_changed(ctx, groups)
     for network_id in {row.network_id for row in tx.by(Port, Port.c.id, new)}:
         if len(placing.network_hosts(tx, network_id)) > 1:
-            wiring.network_changed(ctx, network_id)
+            wiring.network_changed(ctx, network_id, at_leisure=True)
 
 
 def unplug(program: Program, port_ids: Sequence[str], host: str) -> None:

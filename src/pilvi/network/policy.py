@@ -100,6 +100,7 @@ _PORTS = (
         ("get",), "port", ("binding:host_id", "binding:vif_type", "binding:vif_details", "binding:profile"), ADMIN_OR_SERVICE
     )
     | _each(("get",), "port", ("hints", "resource_request"), ADMIN)
+    | {f"{verb}_port_binding": ADMIN_OR_SERVICE for verb in ("get", "create", "update", "delete", "activate")}
 )  # fmt: skip
 _GATEWAY = "external_gateway_info"
 _ROUTERS = (

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 def serve_conductor(program: Program) -> Callable[[], None]:
     """Answer agents."""
-    return bus_agent.serve(program.bus, CONDUCTOR_TOPIC, NetworkConductor(program), host=program.host, threads=8)
+    conductor = NetworkConductor(program)
+    stop = bus_agent.serve(program.bus, CONDUCTOR_TOPIC, conductor, host=program.host, threads=8)
+
+    def end() -> None:
+        stop()
+        conductor._end()
+
+    return end
 
 
 def serve_network(program: Program, *, host: str = "") -> Callable[[], None]:
@@ -86,6 +93,7 @@ class Pulse:
         self._agent, self._settings = agent, program.settings.network
         self._sign = Sign(f"network on {program.host}", 3 * self._settings.heartbeat_every + 30)
         program.health["network"] = self._sign.ask
+        self._heard = True  # whether the conductor took the last heartbeat
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, name="network-pulse", daemon=True)
 
@@ -109,13 +117,20 @@ class Pulse:
                 log.warning("the network host could not be healed", why=error.message)
             except Exception as error:
                 log.defect("", "healing a network host", error)
-            if self._stop.wait(self._settings.heartbeat_every if heal_at else 1.0):
+            if self._stop.wait(self._settings.heartbeat_every if heal_at and self._heard else 1.0):
                 return
+            away = not self._heard
             self._beat()
+            if away and self._heard:
+                heal_at = 0.0  # what this host serves may have been given to another meanwhile
 
     def _beat(self) -> None:
         try:
             self._agent.beat()
-            self._sign.give()
         except PilviError as error:
-            log.warning("no heartbeat could be sent", why=error.message)
+            if self._heard:
+                log.warning("no heartbeat could be sent", why=error.message)
+            self._heard = False
+        else:
+            self._heard = True
+            self._sign.give()

@@ -27,7 +27,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     namespace: str = ""  # network namespace of bridges and taps; "": made from the state folder
     dns_domain: str = "openstacklocal."
     dns_servers: list[str] = []
-    outside: bool = True  # the machine itself is the gateway of external networks
+    outside: bool = True  # the machine itself is the gateway of external networks whose wire ends within it
     masquerade: bool = False  # and passes their packets on under its own address
     external_network: OutsideNetwork = msgspec.field(default_factory=OutsideNetwork)
     availability_zone: str = "nova"

@@ -99,7 +99,7 @@ def create(ctx: Context, snapshot: CreateSnapshot) -> SnapshotView:
     """Make a snapshot; of an attached volume with `force`, since 3.66 always."""
     assert ctx.version is not None
     ref = snapshot.volume_id or ""
-    volume = ctx.see(ctx.db.get(Volume, ref), "Volume", ref)
+    volume = ctx.see(ctx.db.get_to_change(Volume, ref), "Volume", ref)
     asked = snapshot.force is not None and truth(snapshot.force, "force")
     if ctx.version >= Version(3, 66):
         if snapshot.force is not None and not asked:

@@ -52,7 +52,7 @@ def resource_of(path: str, *, since: str, with_snapshots: bool) -> Resource:
 
     @resource.post("", rule=CREATE, answers=202, out="transfer")
     def create(ctx: Context, transfer: CreateTransfer) -> dict[str, Any]:
-        volume = ctx.see(ctx.db.get(Volume, transfer.volume_id), "Volume", transfer.volume_id)
+        volume = ctx.see(ctx.db.get_to_change(Volume, transfer.volume_id), "Volume", transfer.volume_id)
         no_snapshots = not with_snapshots or truth(transfer.no_snapshots, "no_snapshots")
         name = transfer.name.strip() if transfer.name is not None else None
         row, key = operations.create(ctx, volume, name=name, no_snapshots=no_snapshots)

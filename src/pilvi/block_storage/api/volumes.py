@@ -217,5 +217,5 @@ def delete(ctx: Context, volume_id: str, query: DeleteQuery) -> None:
 
 def get(ctx: Context, volume_id: str) -> Volume:
     """The volume, if the caller may act on it by the route's rule."""
-    return ctx.see(ctx.db.get(Volume, volume_id), "Volume", volume_id)
+    return ctx.see(ctx.db.get_to_change(Volume, volume_id), "Volume", volume_id)
 

@@ -42,7 +42,11 @@ class VolumeSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """How a host reaches an exported volume: the same words as compute.drivers.VolumeDisk."""
+    """How a host reaches an exported volume: the same words as compute.drivers.VolumeDisk.
+
+    With a `host`, what answers there is a gate (nbd_gate): it shows the certificate of which `pin` is the SHA-256, and lets in who
+    has the secret.
+    """
 
     kind: Literal["file", "nbd"]
     path: str = ""
@@ -50,6 +54,11 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     port: int = 0
     export: str = ""
+    secret: str = ""
+    pin: str = ""
+
+    def __repr__(self) -> str:
+        return f"Connection({self.kind} {self.path or self.host} {self.export})"
 
 
 class SeenVolume(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +81,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     vendor: str = "Pilvi"
     version: str = "1.0"
     multiattach: bool = True
+    shared: bool = True  # other hosts can reach its exports
 
 
 class Backend(Protocol):

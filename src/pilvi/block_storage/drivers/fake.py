@@ -52,8 +52,9 @@ class FakeBackend:
         total_gib: float = 1000.0,
         asks: int = 0,
         name: str = "fake",
+        shared: bool = True,
     ) -> None:
-        self.host, self.name = host, name
+        self.host, self.name, self.shared = host, name, shared
         self.faults = faults if faults is not None else Faults()
         self.world = world if world is not None else VolumeWorld()
         self._total, self._asks = total_gib, asks
@@ -69,6 +70,7 @@ class FakeBackend:
                 thin=False,
                 max_over_subscription=1.0,
                 protocol="fake",
+                shared=self.shared,
             )
 
     def observe(self) -> list[SeenVolume]:
@@ -140,6 +142,8 @@ class FakeBackend:
 
     def ensure_export(self, volume_id: str, attachment_id: str, host: str, *, local: bool, read_only: bool = False) -> Connection:
         with self._verb("ensure_export", volume_id):
+            if not local and not self.shared:
+                raise HostError(f"Volume {volume_id} can only be attached on {self.host}.", elsewhere=False)
             self._volume(volume_id).exports[attachment_id] = host
             if local:
                 return Connection(kind="nbd", path=f"/nonexistent/{self.host}.sock", export=attachment_id)

@@ -9,6 +9,7 @@ import msgspec
 from pilvi.block_storage.drivers import Connection
 from pilvi.block_storage.errors import wrong_state
 from pilvi.block_storage.events import VolumeChanged
+from pilvi.block_storage.operations import hosts
 from pilvi.block_storage.tables.volumes import Attachment, Volume
 from pilvi.block_storage.workflows.close_export import CloseExport
 from pilvi.block_storage.workflows.reach import agent_of
@@ -62,6 +63,21 @@ def _check_free(ctx: Context, volume: Volume, server_id: str | None) -> None:
     raise wrong_state("reserved", "Volume", volume.id, volume.status, "available")
 
 
+def out_of_reach(program: Program, tx: Transaction, volume_ids: list[str], wanting: list[str]) -> dict[str, str]:
+    """Those of the hosts that would not reach one of these volumes, each with a sentence that says why."""
+    services = {one.host: one for one in hosts.volume_services(tx)}
+    found: dict[str, str] = {}
+    for volume in tx.by(Volume, Volume.c.id, volume_ids):
+        node, service = hosts.node_of(volume.host), services.get(volume.host.partition("#")[0])
+        if service is None or not hosts.is_up(program, service):
+            why = f"volume {volume.id} cannot be reached: its back end {volume.host} is down"
+            return dict.fromkeys(wanting, why) | found
+        if service.capacity is not None and not service.capacity.shared:
+            why = f"volume {volume.id} lies in a back end of {node} that no other host reaches (block_storage.address is not set there)"
+            found |= {host: why for host in wanting if host != node and host not in found}
+    return found
+
+
 def checked_mode(volume: Volume, mode: str | None) -> str:
     """How the volume is attached: as asked, and read-only when it is."""
     if mode not in (None, "rw", "ro"):
@@ -86,7 +102,7 @@ def connect(program: Program, attachment_id: str, host: str, *, connector: dict[
 
     def note(tx: Transaction) -> bool:
         ctx = program.system_context(tx)
-        row, now_volume = tx.get(Attachment, attachment_id), tx.get(Volume, volume.id)
+        now_volume, row = tx.get_to_change(Volume, volume.id), tx.get(Attachment, attachment_id)
         if row is None or now_volume is None:
             return False
         tx.change(
@@ -120,7 +136,7 @@ def complete(ctx: Context, attachment: Attachment, device: str | None = None) ->
     if device:
         values["device"] = device
     ctx.db.change(attachment, **values)
-    volume = ctx.db.get(Volume, attachment.volume_id)
+    volume = ctx.db.get_to_change(Volume, attachment.volume_id)
     if volume is not None:
         settle(ctx, volume)
 
@@ -128,7 +144,7 @@ def complete(ctx: Context, attachment: Attachment, device: str | None = None) ->
 def remove(ctx: Context, attachment: Attachment) -> None:
     """The attachment is over; the volume is what its other attachments make it.  An export that may still be open is closed."""
     ctx.db.delete(Attachment, Attachment.c.id == attachment.id)
-    volume = ctx.db.get(Volume, attachment.volume_id)
+    volume = ctx.db.get_to_change(Volume, attachment.volume_id)
     if volume is not None:
         if volume.host:  # also when it was closed before: an agent that has just started may have opened it once more
             ctx.start(CloseExport(volume_id=volume.id, attachment_id=attachment.id, host=volume.host))
@@ -145,6 +161,12 @@ def settle(ctx: Context, volume: Volume) -> None:
         return
     ctx.db.change(volume, status=status, attach_status=attach_status, updated_at=clock.now())
     ctx.publish(VolumeChanged(volume_id=volume.id, project_id=volume.project_id, what="attach" if states else "detach", status=status))
+
+
+def resume(ctx: Context, volume: Volume, **values: Any) -> None:
+    """Work on the volume has ended: it is again what it was before, or what its attachments have made of it meanwhile."""
+    ctx.db.change(volume, status=volume.previous_status or "available", previous_status=None, updated_at=clock.now(), **values)
+    settle(ctx, volume)
 
 
 def begin_detach(ctx: Context, volume: Volume, server_id: str | None = None) -> None:
@@ -204,6 +226,6 @@ def connection_info(volume: Volume, attachment: Attachment) -> dict[str, Any]:
     connection = attachment.connection or {}
     return {
         "driver_volume_type": connection.get("kind", ""),
-        "data": {key: value for key, value in connection.items() if key != "kind" and value not in ("", 0)}
+        "data": {key: value for key, value in connection.items() if key not in ("kind", "secret", "pin") and value not in ("", 0)}
         | {"volume_id": volume.id, "access_mode": attachment.mode, "encrypted": False, "qos_specs": None, "discard": True},
     }

@@ -54,7 +54,7 @@ class Record(msgspec.Struct, kw_only=True):
 
 def create(ctx: Context, new: NewBackup) -> Backup:
     """Write the backup down and have it made: a full copy, also when an incremental one is asked for."""
-    volume = ctx.see(ctx.db.get(Volume, new.volume_id), "Volume", new.volume_id, rule="backup:create")
+    volume = ctx.see(ctx.db.get_to_change(Volume, new.volume_id), "Volume", new.volume_id, rule="backup:create")
     now = clock.now()
     taken_at = now
     if new.snapshot_id:
@@ -103,7 +103,7 @@ def restore(ctx: Context, backup: Backup, volume_id: str | None, name: str | Non
                                    description="auto-created_from_restore_from_backup"), start=False,
         )  # fmt: skip
     else:
-        volume = ctx.see(ctx.db.get(Volume, volume_id), "Volume", volume_id)
+        volume = ctx.see(ctx.db.get_to_change(Volume, volume_id), "Volume", volume_id)
         if volume.status != "available":
             raise wrong_state("restored into", "Volume", volume.id, volume.status, "available")
         if volume.size < backup.size:

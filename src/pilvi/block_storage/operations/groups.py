@@ -81,13 +81,13 @@ def change_members(ctx: Context, group: Group, add: list[str], remove: list[str]
     if group.status != "available":
         raise wrong_state("changed", "Group", group.id, group.status, "available")
     for ref in add:
-        volume = ctx.see(ctx.db.get(Volume, ref), "Volume", ref)
+        volume = ctx.see(ctx.db.get_to_change(Volume, ref), "Volume", ref)
         if volume.status not in ("available", "in-use") or volume.group_id is not None:
             raise Invalid(f"Cannot add volume {volume.id} to group {group.id}: it is {volume.status}, or in a group already.")
         check_joins(group, volume.volume_type_id)
         ctx.db.change(volume, group_id=group.id, updated_at=clock.now())
     for ref in remove:
-        volume = ctx.db.get(Volume, ref)
+        volume = ctx.db.get_to_change(Volume, ref)
         if volume is None or volume.group_id != group.id:
             raise Invalid(f"Cannot remove volume {ref} from group {group.id}: it is not in the group.")
         if volume.status not in ("available", "in-use", "error"):

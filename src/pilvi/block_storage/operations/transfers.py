@@ -43,7 +43,7 @@ def accept(ctx: Context, transfer: Transfer, key: str, *, with_snapshots: bool) 
     """Take the volume over; `with_snapshots`: by the road that hands its snapshots over, too."""
     if not hmac.compare_digest(_digest(transfer.salt, key), transfer.digest):
         raise Invalid(f"Attempt to transfer {transfer.id} with invalid auth key.", field="auth_key")
-    volume = ctx.db.get(Volume, transfer.volume_id)
+    volume = ctx.db.get_to_change(Volume, transfer.volume_id)
     if volume is None or volume.status != "awaiting-transfer":
         raise Invalid(f"Transfer {transfer.id}: the volume is not waiting to be transferred.")
     snapshots = ctx.db.all(Snapshot, Snapshot.c.volume_id == volume.id)

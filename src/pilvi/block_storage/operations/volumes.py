@@ -94,10 +94,10 @@ def _source(ctx: Context, new: NewVolume) -> _Source:
         snapshot = ctx.see(ctx.db.get(Snapshot, new.snapshot_id), "Snapshot", new.snapshot_id, rule="volume:get_snapshot")
         if snapshot.status not in ("available", "backing-up"):
             raise wrong_state("used for a volume", "Snapshot", snapshot.id, snapshot.status, "available")
-        origin = ctx.db.get(Volume, snapshot.volume_id)
+        origin = ctx.db.get_to_change(Volume, snapshot.volume_id)
         return _taken_over(origin, snapshot.size)
     if new.source_volid:
-        origin = ctx.see(ctx.db.get(Volume, new.source_volid), "Volume", new.source_volid, rule="volume:get")
+        origin = ctx.see(ctx.db.get_to_change(Volume, new.source_volid), "Volume", new.source_volid, rule="volume:get")
         if origin.status not in _CLONED:
             raise wrong_state("cloned", "Volume", origin.id, origin.status, " or ".join(_CLONED[:2]))
         return _taken_over(origin, origin.size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilvi.block_storage.events import VolumeChanged, VolumeExtended
-from pilvi.block_storage.operations import messages
+from pilvi.block_storage.operations import attachments, messages
 from pilvi.block_storage.tables.volumes import Attachment, Snapshot, Volume
 from pilvi.block_storage.workflows.reach import agent_of, go_on, read, retry_while_copied
 from pilvi.kernel import clock
@@ -32,10 +32,10 @@ class ExtendVolume(Workflow):
 
     @transaction(title="The volume has its new size")
     def announce(self, ctx: Context) -> None:
-        volume = ctx.db.get(Volume, self.volume_id)
+        volume = ctx.db.get_to_change(Volume, self.volume_id)
         if volume is None:
             return
-        ctx.db.change(volume, size=self.new_size, status=volume.previous_status or "available", previous_status=None, updated_at=clock.now())
+        attachments.resume(ctx, volume, size=self.new_size)
         servers = [
             one.server_id
             for one in ctx.db.all(Attachment, Attachment.c.volume_id == volume.id, Attachment.c.status == "attached")
@@ -46,11 +46,13 @@ class ExtendVolume(Workflow):
         ctx.publish(VolumeChanged(volume_id=volume.id, project_id=volume.project_id, what="extend", status=volume.status))
 
     def failed(self, ctx: Context, why: str) -> None:
-        volume = ctx.db.get(Volume, self.volume_id)
+        volume = ctx.db.get_to_change(Volume, self.volume_id)
         if volume is None:
             return
-        attached = volume.previous_status == "in-use"  # an attached volume stays usable: its size is what it was
-        ctx.db.change(volume, status="in-use" if attached else "error_extending", previous_status=None, updated_at=clock.now())
+        if volume.previous_status == "in-use":  # an attached volume stays usable: its size is what it was
+            attachments.resume(ctx, volume)
+        else:
+            ctx.db.change(volume, status="error_extending", previous_status=None, updated_at=clock.now())
         messages.tell(ctx, "extend", "VOLUME", volume.id, volume.project_id, why)
 
 
@@ -80,7 +82,7 @@ class RevertVolume(Workflow):
 
     def _end(self, ctx: Context, status: str) -> Volume | None:
         ctx.db.update(Snapshot, Snapshot.c.id == self.snapshot_id, status="available", updated_at=clock.now())
-        volume = ctx.db.get(Volume, self.volume_id)
+        volume = ctx.db.get_to_change(Volume, self.volume_id)
         if volume is not None:
             ctx.db.change(volume, status=status, previous_status=None, updated_at=clock.now())
             ctx.publish(VolumeChanged(volume_id=volume.id, project_id=volume.project_id, what="revert", status=status))
@@ -112,16 +114,14 @@ class ReimageVolume(Workflow):
 
     @transaction(title="The volume holds the image")
     def announce(self, ctx: Context) -> None:
-        volume = ctx.db.get(Volume, self.volume_id)
+        volume = ctx.db.get_to_change(Volume, self.volume_id)
         if volume is not None:
-            ctx.db.change(
-                volume, status=volume.previous_status or "available", previous_status=None, image_id=volume.refill_image_id,
-                refill_image_id=None, image_metadata=self.image_metadata, bootable=True, updated_at=clock.now(),
-            )  # fmt: skip
+            filled = {"image_id": volume.refill_image_id, "image_metadata": self.image_metadata, "bootable": True}
+            attachments.resume(ctx, volume, refill_image_id=None, **filled)
             ctx.publish(VolumeChanged(volume_id=volume.id, project_id=volume.project_id, what="reimage", status=volume.status))
 
     def failed(self, ctx: Context, why: str) -> None:
-        volume = ctx.db.get(Volume, self.volume_id)
+        volume = ctx.db.get_to_change(Volume, self.volume_id)
         if volume is not None:
             ctx.db.change(volume, status="error", previous_status=None, refill_image_id=None, updated_at=clock.now())
             messages.tell(ctx, "reimage", "VOLUME", volume.id, volume.project_id, why)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pilvi.block_storage import scheduler
 from pilvi.block_storage.agent import BACKUP_FORMAT
 from pilvi.block_storage.events import VolumeChanged
-from pilvi.block_storage.operations import messages
+from pilvi.block_storage.operations import attachments, messages
 from pilvi.block_storage.tables.volumes import Backup, Volume
 from pilvi.block_storage.workflows.reach import agent_of, go_on, read, retry_while_copied
 from pilvi.kernel import agent, clock
@@ -58,12 +58,11 @@ class UploadVolume(Workflow):
         image.fail(ctx.system(), self.image_id)
 
     def _end(self, ctx: Context) -> Volume | None:
-        volume = ctx.db.get(Volume, self.volume_id)
+        volume = ctx.db.get_to_change(Volume, self.volume_id)
         if volume is not None:
-            status = volume.previous_status or "available"
-            ctx.db.change(volume, status=status, previous_status=None, copy_id=None, updated_at=clock.now())
+            attachments.resume(ctx, volume, copy_id=None)
             ctx.start(SweepCopy(copy_id=self.image_id, host=volume.host))
-            ctx.publish(VolumeChanged(volume_id=volume.id, project_id=volume.project_id, what="upload", status=status))
+            ctx.publish(VolumeChanged(volume_id=volume.id, project_id=volume.project_id, what="upload", status=volume.status))
         return volume
 
 
@@ -127,9 +126,9 @@ class CreateBackup(Workflow):
 
 def release_volume(ctx: Context, volume_id: str) -> None:
     """A volume that was being backed up is what it was before."""
-    volume = ctx.db.get(Volume, volume_id)
+    volume = ctx.db.get_to_change(Volume, volume_id)
     if volume is not None and volume.status == "backing-up":
-        ctx.db.change(volume, status=volume.previous_status or "available", previous_status=None, updated_at=clock.now())
+        attachments.resume(ctx, volume)
 
 
 class DeleteBackup(Workflow):
@@ -208,7 +207,7 @@ class RestoreBackup(Workflow):
     def _end(self, ctx: Context, status: str) -> Volume | None:
         now = clock.now()
         ctx.db.update(Backup, Backup.c.id == self.backup_id, Backup.c.status == "restoring", status="available", updated_at=now)
-        volume = ctx.db.get(Volume, self.volume_id)
+        volume = ctx.db.get_to_change(Volume, self.volume_id)
         if volume is not None:
             ctx.db.change(volume, status=status, restored_from=None, previous_status=None, launched_at=volume.launched_at or now, updated_at=now)
             ctx.publish(VolumeChanged(volume_id=volume.id, project_id=volume.project_id, what="restore", status=status))

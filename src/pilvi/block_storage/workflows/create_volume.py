@@ -52,7 +52,7 @@ class CreateVolume(Workflow):
 
     @transaction(title="The volume is available")
     def announce(self, ctx: Context) -> None:
-        volume = ctx.db.get(Volume, self.volume_id)
+        volume = ctx.db.get_to_change(Volume, self.volume_id)
         if volume is None:
             return
         now = clock.now()
@@ -60,7 +60,7 @@ class CreateVolume(Workflow):
         ctx.publish(VolumeChanged(volume_id=volume.id, project_id=volume.project_id, what="create", status=volume.status))
 
     def failed(self, ctx: Context, why: str) -> None:
-        volume = ctx.db.get(Volume, self.volume_id)
+        volume = ctx.db.get_to_change(Volume, self.volume_id)
         if volume is None:
             return
         ctx.db.change(volume, status="error", updated_at=clock.now())

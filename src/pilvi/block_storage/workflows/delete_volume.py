@@ -47,7 +47,7 @@ class DeleteVolume(Workflow):
 
     @transaction(title="The volume is forgotten")
     def forget(self, ctx: Context) -> None:
-        volume = ctx.db.get(Volume, self.volume_id)
+        volume = ctx.db.get_to_change(Volume, self.volume_id)
         if volume is None:
             return
         ctx.db.delete(Attachment, Attachment.c.volume_id == volume.id)
@@ -59,7 +59,7 @@ class DeleteVolume(Workflow):
         ctx.publish(VolumeChanged(volume_id=volume.id, project_id=volume.project_id, what="delete", status="deleted"))
 
     def failed(self, ctx: Context, why: str) -> None:
-        volume = ctx.db.get(Volume, self.volume_id)
+        volume = ctx.db.get_to_change(Volume, self.volume_id)
         if volume is None:
             return
         ctx.db.change(volume, status="error_deleting", updated_at=clock.now())

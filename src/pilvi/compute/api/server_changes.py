@@ -1,4 +1,4 @@
-"""/servers/{id}/action: rebuild, resize, images, shelving, moves, passwords, security groups."""
+"""/servers/{id}/action: rebuild, resize, images, shelving, security groups."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pilvi.compute.logic.names import ipv6
 from pilvi.compute.operations import create_checks, rebuild, resize, shelve, snapshot
 from pilvi.compute.operations.create import new_password
 from pilvi.compute.operations.servers import find, guard
-from pilvi.compute.policy import admin, manager, member
+from pilvi.compute.policy import admin, member
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import Invalid
-from pilvi.kernel.http import UNSET, Answer, Body, Given, Resource, since, until, wire
+from pilvi.kernel.http import UNSET, Answer, Body, Given, Resource, since, wire
 from pilvi.kernel.http.shape import decode_body
 from pilvi.kernel.http.versions import Version
 
@@ -36,9 +36,6 @@ SHELVE = member("os-shelve:shelve", "Shelve a server.")
 OFFLOAD = admin("os-shelve:shelve_offload", "Take a shelved server from its host.")
 UNSHELVE = member("os-shelve:unshelve", "Bring a shelved server back.")
 UNSHELVE_TO_HOST = admin("os-shelve:unshelve_to_host", "Bring a shelved server back on a host that one names.")
-MIGRATE = manager("os-migrate-server:migrate", "Move a server to another host.")
-MIGRATE_LIVE = manager("os-migrate-server:migrate_live", "Move a running server to another host.")
-EVACUATE = admin("os-evacuate", "Bring up a server of a host that is down on another.")
 ADD_GROUP = member("os-security-groups:add", "Add a security group to a server.")
 REMOVE_GROUP = member("os-security-groups:remove", "Take a security group from a server.")
 OTHERS = [CREATE_IMAGE_VOLUMES, UNSHELVE_TO_HOST]
@@ -89,24 +86,6 @@ class Unshelve(Body):
 
 class Group(Body):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-
-
-class Migrate(Body):
-    host: str | None = since("2.56", default=None)
-
-
-class MigrateLive(Body):
-    host: str | None = None
-    block_migration: bool | str | None = None
-    disk_over_commit: bool | str | None = until("2.24", default=None)
-    force: bool | str | None = since("2.30", until="2.67", default=None)
-
-
-class Evacuate(Body):
-    host: str | None = None
-    shared_storage: bool | str | None = until("2.13", name="onSharedStorage", default=None)
-    password: Password | None = wire("adminPass", default=None)
-    force: bool | str | None = since("2.29", until="2.67", default=None)
 
 
 @changes.action("rebuild", of=OF, rule=REBUILD, answers=202)
@@ -203,24 +182,6 @@ def unshelve(ctx: Context, server_id: str, body: Any) -> None:
         ctx.allow(UNSHELVE_TO_HOST.name)
     zone = wish.zone if isinstance(wish.zone, str) else None
     shelve.unshelve(ctx, find(ctx, server_id), zone, wish.host, unpin=wish.zone is None)
-
-
-@changes.action("migrate", of=OF, rule=MIGRATE, answers=202)
-def migrate(ctx: Context, server_id: str, body: Migrate | None) -> None:
-    """Move a server to another host."""
-    resize.refuse_move(ctx, find(ctx, server_id), "migrate", (body.host if body else None) or "")
-
-
-@changes.action("os-migrateLive", of=OF, rule=MIGRATE_LIVE, answers=202)
-def migrate_live(ctx: Context, server_id: str, body: MigrateLive) -> None:
-    """Move a running server to another host."""
-    resize.refuse_move(ctx, find(ctx, server_id), "os-migrateLive", body.host or "")
-
-
-@changes.action("evacuate", of=OF, rule=EVACUATE, answers=200)
-def evacuate(ctx: Context, server_id: str, body: Evacuate) -> None:
-    """Bring up on another host a server whose own is down."""
-    resize.refuse_move(ctx, find(ctx, server_id), "evacuate", body.host or "")
 
 
 @changes.action("addSecurityGroup", of=OF, rule=ADD_GROUP, answers=202)

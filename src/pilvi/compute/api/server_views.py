@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
 from pilvi import network
 from pilvi.compute.api.server_shapes import FlavorView, ServerBrief, ServerView
@@ -164,12 +165,10 @@ def _fault(ctx: Context, server: Server) -> dict[str, Any]:
 def _host_statuses(ctx: Context, servers: Sequence[Server]) -> dict[str, str]:
     """UP, DOWN, UNKNOWN, MAINTENANCE of the servers' hosts."""
     found = {}
-    patience = ctx.program.settings.compute.down_after
-    for host in ctx.db.by(ComputeHost, ComputeHost.c.host, [server.host for server in servers if server.host]):
-        if host.forced_down:
-            found[host.host] = "DOWN"
-        elif host.disabled:
-            found[host.host] = "MAINTENANCE"
-        else:
-            found[host.host] = "UP" if clock.now() - host.heartbeat_at <= patience else "UNKNOWN"
+    since, c = clock.now() - ctx.program.settings.compute.down_after, ComputeHost.c
+    hosts = sorted({server.host for server in servers if server.host})
+    for start in range(0, len(hosts), 500):
+        some = sa.select(c.host, c.forced_down, c.disabled, c.heartbeat_at).where(c.host.in_(hosts[start : start + 500]))
+        for host, forced_down, disabled, heartbeat_at in ctx.db.rows(some):
+            found[host] = "DOWN" if forced_down else "MAINTENANCE" if disabled else "UP" if heartbeat_at >= since else "UNKNOWN"
     return found

@@ -43,10 +43,15 @@ class VolumeDisk(msgspec.Struct, tag="volume", frozen=True, kw_only=True):
     kind: Literal["file", "nbd"]
     path: str = ""  # file: absolute path; nbd over a unix socket: the socket's path
     format: str = "raw"  # file: qcow2 or raw; nbd always raw
-    host: str = ""  # nbd over tcp
+    host: str = ""  # nbd on another host, through its gate
     port: int = 0
     export: str = ""
+    secret: str = ""
+    pin: str = ""
     read_only: bool = False
+
+    def __repr__(self) -> str:
+        return f"VolumeDisk({self.volume_id} by {self.kind} at {self.path or self.host})"
 
 
 class ConfigDisk(msgspec.Struct, tag="config", frozen=True, kw_only=True):
@@ -130,12 +135,20 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsoleAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a graphical or serial console of a machine listens on its host: a unix socket, or host and port."""
+    """Where a graphical or serial console of a machine listens: a unix socket of its host, or host and port.
+
+    With a `secret` it is a door of that host's agent, which shows the certificate of which `pin` is the SHA-256.
+    """
 
     kind: Literal["vnc", "serial"]
     path: str = ""
     host: str = ""
     port: int = 0
+    pin: str = ""
+    secret: str = ""
+
+    def __repr__(self) -> str:
+        return f"ConsoleAddress({self.kind} at {self.path or self.host})"
 
 
 class DiskUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +183,34 @@ class MachineUse(msgspec.Struct, frozen=True, kw_only=True):
     memory_used_mib: int = 0
     disks: list[DiskUse] = []
     nics: list[NicUse] = []
+
+
+class DiskOffer(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a shut-off machine as another host may read it, byte for byte: its local disk, or an image that one stands on."""
+
+    key: str  # the disk's key; for an image "image:" and its id
+    url: str  # opaque to all but the driver; who has it may read
+    size: int  # bytes of the file
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host has made ready for a machine that comes to it while it runs; opaque to all but the driver."""
+
+    uri: str = ""  # of the hypervisor there, as the one that the machine leaves reaches it
+    address: str = ""  # where memory and disks are sent
+    definition: str = ""  # the machine as it is to be defined there
+    disks: list[str] = []  # keys of the local disks that are to be copied
+
+
+class MoveUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a live migration is.  Bytes."""
+
+    memory_total: int = 0
+    memory_done: int = 0
+    memory_left: int = 0
+    disk_total: int = 0
+    disk_done: int = 0
+    disk_left: int = 0
 
 
 class Hypervisor(Protocol):
@@ -255,6 +296,41 @@ class Hypervisor(Protocol):
 
     def remove_disks_except(self, machine: Machine) -> None:
         """Drop local disks that the machine no longer names (after rebuild, resize, unrescue)."""
+        ...
+
+    def offer_disks(self, machine_id: str) -> list[DiskOffer]:
+        """Have the local disks of a shut-off machine, and the images they stand on, readable from other hosts."""
+        ...
+
+    def withdraw_disks(self, machine_id: str) -> None:
+        """Have them readable no more."""
+        ...
+
+    def fetch_disks(self, machine: Machine, offers: list[DiskOffer]) -> Progress:
+        """Have the machine's local disks here, as they are on the host that offers them.  Long.
+
+        A half-fetched disk is never taken for a whole one, also not after a crash.
+        """
+        ...
+
+    def ensure_arrival(self, machine: Machine) -> Arrival:
+        """Be ready for the machine, whose disks (`ensure_disks`) and ports are here already, to come while it runs."""
+        ...
+
+    def migrate(self, machine_id: str, arrival: Arrival) -> Progress:
+        """Have the running machine at the arrival's host, local disks and all, without stopping it.  Long.
+
+        Done: it runs there and is defined here no more (`remove_machine` then drops its files here).
+        Failed: it runs here as before.  Said of a machine that has left already: done.
+        """
+        ...
+
+    def abort_migrate(self, machine_id: str) -> None:
+        """Have a migration under way end as failed; silent when there is none."""
+        ...
+
+    def move_use(self, machine_id: str) -> MoveUse | None:
+        """How far the machine's migration is; None when none is under way."""
         ...
 
     def console_log(self, machine_id: str) -> bytes:

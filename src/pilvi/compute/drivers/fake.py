@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -24,13 +25,14 @@ from pilvi.compute.drivers import (
     SeenMachine,
     VolumeDisk,
 )
+from pilvi.compute.drivers.fake_moves import FakeMoves
 from pilvi.compute.drivers.fake_world import FakeMachine, FakeWorld, small_disk
 from pilvi.kernel.errors import HostError
 from pilvi.kernel.faults import Faults
 from pilvi.kernel.progress import DONE, Progress
 
 
-class FakeHypervisor:
+class FakeHypervisor(FakeMoves):
     """A hypervisor that makes believe.
 
     `instant=False` makes long verbs answer "working" at the first asking.  `on_change` is told of machines that
@@ -54,6 +56,7 @@ class FakeHypervisor:
         self.faults = faults or Faults()
         self.world = world or FakeWorld()
         self.instant, self.on_change = instant, on_change
+        self.world.others[host] = self.world
 
     # -- switches of the world ---------------------------------------------------------------------
 
@@ -133,7 +136,7 @@ class FakeHypervisor:
                 )
                 for machine_id, machine in self.world.machines.items()
             }
-            for machine_id in self.world.disks:
+            for machine_id in self.world.disks.keys() | self.world.halves.keys():
                 seen.setdefault(machine_id, SeenMachine(id=machine_id, power="shutoff"))
         return list(seen.values())
 
@@ -199,6 +202,7 @@ class FakeHypervisor:
         with self.world.lock:
             self.world.machines.pop(machine_id, None)
             self.world.disks.pop(machine_id, None)
+            self._forget_moves(machine_id)
 
     def remove_disks_except(self, machine: Machine) -> None:
         self.faults.strike("remove_disks_except", machine.id)
@@ -371,6 +375,7 @@ class FakeHypervisor:
         elif not machine.since:
             machine.since = time.time()
             if machine.power != "suspended":
+                machine.memory = uuid.uuid4().hex
                 machine.log += ["fake machine starting", f"{machine.wish.name} login: "]
         machine.power = power
 

@@ -34,11 +34,15 @@ class FakeMachine:
     disks: dict[str, Disk] = field(default_factory=dict)
     nics: dict[str, Nic] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    memory: str = ""  # another after each start, the same after a move: tells whether a guest was restarted
 
 
 @dataclass
 class FakeWorld:
-    """What lies on one host.  Hand the same world to the next driver to play the restart of an agent."""
+    """What lies on one host.  Hand the same world to the next driver to play the restart of an agent.
+
+    Worlds that share `others` are hosts that reach each other.
+    """
 
     machines: dict[str, FakeMachine] = field(default_factory=dict)
     # machine id -> key -> (what the disk is, GiB or MiB that it has)
@@ -47,6 +51,15 @@ class FakeWorld:
     snapshots: dict[str, str] = field(default_factory=dict)  # id -> format
     asked: dict[str, int] = field(default_factory=dict)  # how often after a long piece of work
     passwords: dict[tuple[str, str], str] = field(default_factory=dict)
+    others: dict[str, FakeWorld] = field(default_factory=dict)  # host name -> its world, this one among them
+    written: dict[tuple[str, str], str] = field(default_factory=dict)  # (machine id, disk's key) -> what its guest wrote there
+    offered: set[str] = field(default_factory=set)  # machines whose disks other hosts may read
+    halves: dict[str, set[str]] = field(default_factory=dict)  # machine id -> disks that were fetched halfway
+    arrivals: dict[str, Machine] = field(default_factory=dict)  # machines that are awaited
+    moving: dict[str, int] = field(default_factory=dict)  # machines that are leaving -> percent
+    aborted: set[str] = field(default_factory=set)  # of those, the ones that shall stay
+    hold_moves: bool = False  # switch: migrations go on for ever
+    refuses: str = ""  # switch: why no machine may come here
     lock: threading.RLock = field(default_factory=threading.RLock)
     _folder: tempfile.TemporaryDirectory[str] | None = None
 

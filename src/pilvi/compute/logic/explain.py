@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from pilvi.compute.tables.explanations import Verdict
 
@@ -25,9 +26,26 @@ def summary(verdicts: list[Verdict]) -> str:
     return f"No valid host was found. {'; '.join(parts)}."
 
 
-def table(verdicts: list[Verdict]) -> list[tuple[str, str, str]]:
+def packed(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The same, each sentence said once: of a thousand hosts most are refused in the same words."""
+    found: list[Verdict] = []
+    known: dict[tuple[str, str], list[str]] = {}
+    for verdict in verdicts:
+        key = verdict.filter, verdict.sentence
+        if not verdict.filter or verdict.weight is not None:
+            found.append(verdict)
+        elif key in known:
+            known[key].append(verdict.host)
+        else:
+            also = known[key] = []
+            found.append(Verdict(host=verdict.host, filter=verdict.filter, sentence=verdict.sentence, also=also))
+    return found
+
+
+def table(verdicts: Sequence[Verdict]) -> list[tuple[str, str, str]]:
     """(host, filter, sentence) for every host; the filter is "" where the host would have done."""
     return [
-        (verdict.host, verdict.filter, verdict.sentence or (f"fits, weight {verdict.weight:.3f}" if verdict.weight is not None else "fits"))
+        (host, verdict.filter, verdict.sentence or (f"fits, weight {verdict.weight:.3f}" if verdict.weight is not None else "fits"))
         for verdict in verdicts
+        for host in (verdict.host, *verdict.also)
     ]

@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
+import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pilvi.compute.logic.host_filters import Ask, HostState
 
-
-def _free(name: str) -> Callable[[HostState, Ask], float]:
-    def weigh(host: HostState, ask: Ask) -> float:
-        total, reserved, used, ratio = host.room.get(name, (0, 0, 0, 1.0))
-        return (total - reserved) * ratio - used
-
-    return weigh
+Values = list[float] | None  # one for each host; None where all hosts are alike
 
 
-def _soft(host: HostState, ask: Ask) -> float:
-    if ask.policy == "soft-affinity":
-        return host.group_members
-    return -host.group_members if ask.policy == "soft-anti-affinity" else 0
+def _building(hosts: Sequence[HostState], ask: Ask) -> Values:
+    return [-ask.building.get(host.name, 0) for host in hosts] if ask.building else None
+
+
+def _group(hosts: Sequence[HostState], ask: Ask) -> Values:
+    if not ask.members or ask.policy not in ("soft-affinity", "soft-anti-affinity"):
+        return None
+    sign = 1 if ask.policy == "soft-affinity" else -1
+    return [sign * ask.members.get(host.name, 0) for host in hosts]
+
+
+def _failed(hosts: Sequence[HostState], ask: Ask) -> Values:
+    values = [-host.failed_builds for host in hosts]
+    return values if any(values) else None
 
 
 # each is brought to 0..1 over the hosts, then multiplied
-WEIGHERS: tuple[tuple[str, float, Callable[[HostState, Ask], float]], ...] = (
-    ("memory", 1.0, _free("MEMORY_MB")),
-    ("cpu", 1.0, _free("VCPU")),
-    ("disk", 1.0, _free("DISK_GB")),
-    ("building", 1.0, lambda host, ask: -host.building),
-    ("group", 10.0, _soft),
-    ("failed builds", 100.0, lambda host, ask: -host.failed_builds),
+WEIGHERS: tuple[tuple[str, float, Callable[[Sequence[HostState], Ask], Values]], ...] = (
+    ("memory", 1.0, lambda hosts, ask: [host.memory for host in hosts]),
+    ("cpu", 1.0, lambda hosts, ask: [host.cpu for host in hosts]),
+    ("disk", 1.0, lambda hosts, ask: [host.disk for host in hosts]),
+    ("building", 1.0, _building),
+    ("group", 10.0, _group),
+    ("failed builds", 100.0, _failed),
 )
+_TIE = 1e-9  # less than any difference that means something
 
 
-def ranked(hosts: list[HostState], ask: Ask) -> list[tuple[float, HostState]]:
-    """The hosts, best first, with their weights; equals in random order, so that two schedulers differ."""
+def ranked(hosts: Sequence[HostState], ask: Ask, most: int) -> list[tuple[float, HostState]]:
+    """The best hosts, at most so many, with their weights; equals in random order, so that two schedulers differ."""
+    if not hosts:
+        return []
     totals = [0.0] * len(hosts)
     for _, factor, weigh in WEIGHERS:
-        values = [weigh(host, ask) for host in hosts]
-        low, high = (min(values), max(values)) if values else (0.0, 0.0)
+        values = weigh(hosts, ask)
+        if values is None:
+            continue
+        low, high = min(values), max(values)
         if high > low:
-            span = high - low
-            for place, value in enumerate(values):
-                totals[place] += factor * (value - low) / span
-    order = list(zip(totals, hosts, strict=True))
-    random.shuffle(order)
-    order.sort(key=lambda one: -one[0])
-    return order
+            scale = factor / (high - low)
+            totals = [total + (value - low) * scale for total, value in zip(totals, values, strict=True)]
+    chance = random.random
+    keys = [total + _TIE * chance() for total in totals]
+    best = heapq.nlargest(most, range(len(hosts)), key=keys.__getitem__)
+    return [(totals[place], hosts[place]) for place in best]

@@ -11,6 +11,9 @@ from pilvi.compute.drivers import BlankDisk, ConfigDisk, Disk, ImageDisk, Machin
 from pilvi.compute.tables.servers import Device, Server
 from pilvi.kernel import clock
 
+# task_states in which the machine is off on the host that the server is about to leave
+OFF_BEHIND = ("resize_migrating", "resize_migrated", "resize_reverting")
+REBUILDING = ("rebuilding", "rebuild_block_device_mapping", "rebuild_spawning")  # evacuation: the disks are made anew
 _SHAPING = ("hw_", "hw:", "os_", "img_")  # prefixes of properties and specs that shape the hardware
 
 
@@ -22,6 +25,27 @@ def machine(server: Server, devices: Sequence[Device], ports: Sequence[Any], fil
         reboots=server.reboots, user=server.user_id, project=server.project_id, flavor=server.flavor.name,
         created_at=clock.iso(server.created_at),
     )  # fmt: skip
+
+
+def on_host(server: Server, devices: Sequence[Device], host: str) -> tuple[Server, list[Device]] | None:
+    """The server's rows as they are to be on one of its hosts; None where there shall be no machine of it.
+
+    While it moves there are two: the host that it is on keeps its machine off if its disks are being carried away, and
+    on the host that it goes to it has the new size and other ways to its volumes.
+    """
+    if host == server.host:
+        if server.other_host and server.task_state in OFF_BEHIND:
+            return msgspec.structs.replace(server, power="shutoff"), list(devices)
+        return server, list(devices)
+    if host != server.other_host or server.old_flavor is not None or server.task_state is None:
+        return None
+    flavor = server.new_flavor or server.flavor
+    values: dict[str, Any] = {"flavor": flavor, "vcpus": flavor.vcpus, "memory_mib": flavor.ram, "power": server.other_power or server.power}
+    if server.task_state in REBUILDING:
+        values |= {"generation": server.generation + 1, "base": None}
+    return msgspec.structs.replace(server, **values), [
+        msgspec.structs.replace(one, connection=one.other_connection) if one.destination == "volume" else one for one in devices
+    ]
 
 
 def properties(server: Server) -> dict[str, str]:

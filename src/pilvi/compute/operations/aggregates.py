@@ -66,6 +66,7 @@ def set_metadata(ctx: Context, ref: str, changes: Mapping[str, str | None]) -> A
     elif members and aggregate.metadata.get(ZONE):
         _check_empty(ctx, members)
     metadata = {key: value for key, value in {**aggregate.metadata, **changes}.items() if value is not None}
+    _note(ctx, hosts(ctx, [aggregate])[aggregate.id])
     return ctx.db.change(aggregate, metadata=metadata, updated_at=clock.now())
 
 
@@ -87,6 +88,7 @@ def add_host(ctx: Context, ref: str, host: str) -> Aggregate:
     if aggregate.metadata.get(ZONE):
         _check_zone(ctx, aggregate, aggregate.metadata[ZONE], [host])
     ctx.db.insert(AggregateHost(aggregate_id=aggregate.id, host=host))
+    _note(ctx, [host])
     return ctx.db.change(aggregate, updated_at=clock.now())
 
 
@@ -97,7 +99,14 @@ def remove_host(ctx: Context, ref: str, host: str) -> Aggregate:
         _check_empty(ctx, [host])
     if not ctx.db.delete(AggregateHost, AggregateHost.c.aggregate_id == aggregate.id, AggregateHost.c.host == host):
         raise NotFound(f"Cannot remove host {host} from aggregate {ref}: it is not in it.")
+    _note(ctx, [host])
     return ctx.db.change(aggregate, updated_at=clock.now())
+
+
+def _note(ctx: Context, members: list[str]) -> None:
+    """What the scheduler remembers of these hosts is not true any more."""
+    for host in members:
+        ctx.db.update(ComputeHost, ComputeHost.c.host == host, version=ComputeHost.c.version + 1)
 
 
 def _check_name(ctx: Context, name: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
 import sqlalchemy as sa
 
 from pilvi.compute.drivers import SeenMachine
@@ -19,6 +20,15 @@ from pilvi.kernel.workflows.store import Work
 # vm_states in which a machine shall be on the host; "building" has its own workflow
 _THERE = ("active", "stopped", "paused", "suspended", "rescued", "resized", "shelved", "soft-delete")
 
+_MANY = 200  # hosts whose machines are compared at once
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen on a host.  `before`: servers that have changed since are not judged by it."""
+
+    seen: Sequence[SeenMachine]
+    before: float | None = None
+
 
 def expected_on(tx: Transaction, host: str) -> list[Server]:
     """The servers whose machines shall be on the host, those left out to which something is being done."""
@@ -27,24 +37,71 @@ def expected_on(tx: Transaction, host: str) -> list[Server]:
 
 def compare(program: Program, host: str, seen: Sequence[SeenMachine], *, arrived: bool) -> None:
     """Hold all machines of a host against the wishes.  When its agent has just arrived, the wishes are made true."""
-    by_id = {one.id: one for one in seen}
+    _compare(program, {host: Observation(seen=seen)}, arrived=arrived)
+
+
+def compare_all(program: Program, seen: Mapping[str, Observation]) -> None:
+    """Hold all machines of these hosts against the wishes; their agents have been there for a while."""
+    hosts = list(seen)
+    for start in range(0, len(hosts), _MANY):
+        _compare(program, {host: seen[host] for host in hosts[start : start + _MANY]}, arrived=False)
+
+
+def _compare(program: Program, seen: Mapping[str, Observation], *, arrived: bool) -> None:
+    by_id = {(host, one.id): one for host, observation in seen.items() for one in observation.seen}
+    c = Server.c
     with program.db.transaction(write=False) as tx:
         rows = tx.rows(
-            sa.select(Server.c.id, Server.c.power, Server.c.vm_state, Server.c.power_state).where(
-                Server.c.host == host, Server.c.deleted_at.is_(None), Server.c.vm_state.in_(_THERE), Server.c.task_state.is_(None)
+            sa.select(c.host, c.id, c.power, c.vm_state, c.power_state, c.updated_at).where(
+                c.host.in_(list(seen)), c.deleted_at.is_(None), c.vm_state.in_(_THERE), c.task_state.is_(None)
             )
         )
-    for server_id, power, vm_state, power_state in rows:
-        found = by_id.get(server_id)
+    _sweep_strangers(program, by_id.keys() - {(host, server_id) for host, server_id, *_ in rows})
+    for host, server_id, power, vm_state, power_state, updated_at in rows:
+        before = seen[host].before
+        if before is not None and updated_at >= before:
+            continue
+        found = by_id.get((host, server_id))
         if found is not None and found.power == power and POWER_STATES[found.power] == power_state:
             continue
         by_itself = found is None or found.power in ("shutoff", "crashed")  # as a guest may; nothing else a machine does by itself
         if (arrived or not by_itself) and (found is None or found.power != power):
             program.db.run(lambda tx, one=server_id: _heal(program.system_context(tx), one))
         elif found is not None:
-            program.db.run(lambda tx, one=found: _note(program.system_context(tx), host, one))
+            program.db.run(lambda tx, at=host, one=found: _note(program.system_context(tx), at, one))
         elif vm_state not in ("stopped", "suspended"):
-            program.db.run(lambda tx, one=server_id: _note(program.system_context(tx), host, SeenMachine(id=one, power="shutoff")))
+            gone = SeenMachine(id=server_id, power="shutoff")
+            program.db.run(lambda tx, at=host, one=gone: _note(program.system_context(tx), at, one))
+
+
+def _sweep_strangers(program: Program, strangers: Collection[tuple[str, str]]) -> None:
+    """Have machines gone from hosts that their servers have left (a host that was down when they were evacuated, and is back)."""
+    if not strangers:
+        return
+    with program.db.transaction(write=False) as tx:
+        servers = {one.id: one for one in tx.by(Server, Server.c.id, {server_id for _, server_id in strangers})}
+    for host, server_id in strangers:
+        server = servers.get(server_id)
+        if server is not None and _lives_elsewhere(server, host):
+            program.db.run(lambda tx, at=host, one=server_id: _sweep(program.system_context(tx), at, one))
+
+
+def _lives_elsewhere(server: Server, host: str) -> bool:
+    """Whether the server is whole and at rest on another host, and this one has no part in it: only then may anything be removed."""
+    at_rest = server.deleted_at is None and server.vm_state in _THERE and server.task_state is None
+    return bool(at_rest and server.host and host not in (server.host, server.other_host))
+
+
+def _sweep(ctx: Context, host: str, server_id: str) -> None:
+    from pilvi.compute.workflows.clean_host import CleanHost, subject
+
+    server = ctx.db.get(Server, server_id)
+    if server is None or not _lives_elsewhere(server, host):
+        return
+    works = ctx.program.workflows
+    if not works.pending(ctx.db, server_id) and not works.pending(ctx.db, subject(host, server_id)):
+        log.info("a machine is on a host that its server has left, and is removed", server=server_id, host=host, lives_on=server.host)
+        ctx.start(CleanHost(server=server_id, host=host, ports=[nic.port_id for nic in server.nics]))
 
 
 def compare_one(program: Program, host: str, seen: SeenMachine) -> None:

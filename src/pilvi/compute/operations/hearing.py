@@ -13,11 +13,14 @@ from pilvi.network import PortDeleted
 
 
 def port_deleted(ctx: Context, event: PortDeleted) -> None:
-    """Somebody deleted the port of a server: its card goes."""
+    """Somebody deleted the port of a server: its card goes, when the work under way on the server is done.
+
+    Who deletes a port for a server takes it from the server's own list first.
+    """
     server = ctx.db.get(Server, event.device_id) if event.device_id else None
     if server is None or server.deleted_at is not None or server.task_state == "deleting":
         return
-    if any(one.port_id == event.port_id for one in server.nics) and not ctx.program.workflows.pending(ctx.db, server.id):
+    if any(one.port_id == event.port_id for one in server.nics):
         actions.begin(ctx, server, "detach_interface")
         ctx.start(DetachInterface(server=server.id, port=event.port_id))
 
@@ -43,7 +46,9 @@ def detach_asked(ctx: Context, event: DetachAsked) -> None:
     """Block storage may not take a volume from a living server: compute detaches it."""
     device = ctx.db.one(Device, Device.c.volume_id == event.volume_id, Device.c.server_id == event.server_id)
     server = ctx.db.get(Server, event.server_id) if device is not None else None
-    if server is not None and server.deleted_at is None and device is not None and device.attachment_id == event.attachment_id:
+    if server is not None and server.deleted_at is None and device is not None and event.attachment_id in (
+        device.attachment_id, device.other_attachment_id
+    ):  # fmt: skip
         raise Conflict(f"Volume {event.volume_id} is attached to server {server.id}; detach it there.")
 
 

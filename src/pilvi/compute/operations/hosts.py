@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from pilvi import placement
 from pilvi.compute.operations.zones import aggregates_of_hosts, zone_of
 from pilvi.compute.tables.aggregates import AggregateHost
+from pilvi.compute.tables.drains import Drain, DrainedServer
 from pilvi.compute.tables.hosts import ComputeHost
 from pilvi.compute.tables.servers import Server
-from pilvi.kernel import clock
+from pilvi.kernel import clock, processes
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import Conflict, Invalid, NotFound
 
@@ -51,16 +52,19 @@ def number_of(ref: str) -> int:
 
 
 def services(ctx: Context, *, binary: str | None = None, host: str | None = None) -> list[ServiceRecord]:
-    """All services of compute: the control roles of this program, and an agent on each host."""
+    """All services of compute: the control roles of every process, and an agent on each host."""
     settings = ctx.program.settings.compute
     found: list[ServiceRecord] = []
-    for role, name in CONTROL.items():
-        if role in ctx.program.roles:
-            ref = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.{ctx.program.host}"))
+    for process in processes.known(ctx.db):
+        for state in process.roles:
+            name = CONTROL.get(state.role)
+            if name is None:
+                continue
+            ref = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.{process.id}"))
             found.append(
                 ServiceRecord(
-                    id=ref, number=number_of(ref), binary=name, host=ctx.program.host, zone=settings.internal_zone, enabled=True, up=True,
-                    updated_at=clock.now(),
+                    id=ref, number=number_of(ref), binary=name, host=process.host, zone=settings.internal_zone, enabled=True,
+                    up=state.healthy and processes.is_up(ctx.program, process), updated_at=process.heartbeat_at,
                 )
             )  # fmt: skip
     zones = aggregates_of_hosts(ctx.db)
@@ -111,9 +115,11 @@ def forget(ctx: Context, record: ServiceRecord) -> None:
     row = record.host_row
     if row is None:
         raise Invalid(f"A {record.binary} service is part of the program; it cannot be deleted.")
-    if ctx.db.count(Server, Server.c.host == row.host, Server.c.deleted_at.is_(None)):
+    if ctx.db.count(Server, sa.or_(Server.c.host == row.host, Server.c.other_host == row.host), Server.c.deleted_at.is_(None)):
         raise Conflict("Unable to delete compute service that is hosting instances. Migrate or delete the instances first.")
     ctx.db.delete(AggregateHost, AggregateHost.c.host == row.host)
+    ctx.db.delete(Drain, Drain.c.host == row.host)
+    ctx.db.delete(DrainedServer, DrainedServer.c.host == row.host)
     placement.remove_provider(ctx.db, row.id)
     ctx.db.remove(row)
 

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from pilvi.compute.operations import servers
 from pilvi.compute.tables.actions import Action, ActionEvent
 from pilvi.compute.tables.consoles import ConsoleToken
+from pilvi.compute.tables.drains import DrainedServer
 from pilvi.compute.tables.explanations import Explanation
 from pilvi.compute.tables.migrations import Migration
 from pilvi.compute.tables.servers import Server
@@ -46,7 +47,7 @@ def _purge_some(tx: Transaction, before: float) -> int:
     if ids:
         theirs = sa.select(Action.c.id).where(Action.c.server_id.in_(ids))
         tx.delete(ActionEvent, ActionEvent.c.action_id.in_(theirs))
-        for kind in (Action, Migration):
+        for kind in (Action, Migration, DrainedServer):
             tx.delete(kind, kind.c.server_id.in_(ids))
         tx.delete(Explanation, Explanation.c.server_id.in_(ids))
         tx.delete(Server, Server.c.id.in_(ids))

@@ -36,12 +36,12 @@ def check_servers(ctx: Context, project_id: str, *, instances: int, cores: int, 
     """
     limits = quotas(ctx.program)
     limits.turn(ctx.db, project_id)
-    most, taken = limits.limits(ctx.db, project_id), used(ctx, project_id)
+    most = limits.limits(ctx.db, project_id)
     number = instances or 1
-    for resource, each in (("instances", 1 if instances else 0), ("cores", cores), ("ram", ram)):
-        limit = most[resource]
-        if limit == UNLIMITED or each <= 0:
-            continue
+    wanted = (("instances", 1 if instances else 0), ("cores", cores), ("ram", ram))
+    limited = [(resource, each, most[resource]) for resource, each in wanted if most[resource] != UNLIMITED and each > 0]
+    taken = used(ctx, project_id) if limited else {}
+    for resource, each, limit in limited:
         fit = (limit - taken[resource]) // each
         if fit < number:
             if not least or fit < least:

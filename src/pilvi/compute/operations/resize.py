@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
-
-from pilvi.compute.operations import actions, create_checks, quotas
+from pilvi.compute.logic.moves import Move
+from pilvi.compute.operations import actions, create_checks, hosts, moves, quotas
 from pilvi.compute.operations.servers import guard, ready
 from pilvi.compute.tables.hosts import ComputeHost
 from pilvi.compute.tables.migrations import Migration
 from pilvi.compute.tables.servers import Server
-from pilvi.compute.workflows.resize_server import ConfirmResize, ResizeServer, RevertResize
+from pilvi.compute.workflows.confirm_resize import ConfirmResize
+from pilvi.compute.workflows.resize_server import ResizeServer
+from pilvi.compute.workflows.revert_resize import RevertResize
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
-from pilvi.kernel.errors import Invalid, NoValidHost
-from pilvi.kernel.ids import new_id
+from pilvi.kernel.errors import Conflict, Invalid
 from pilvi.kernel.program import Program
 
 
@@ -33,16 +33,16 @@ def resize(ctx: Context, server: Server, flavor_ref: str, disk_config: str | Non
         raise Invalid(reason, field="flavorRef")
     if flavor.ram < server.image.min_ram:
         raise Invalid("Flavor's memory is too small for requested image.", field="flavorRef")
-    if not ctx.program.settings.compute.allow_resize_to_same_host:
-        raise NoValidHost("No valid host found for resize: this cloud does not resize servers on the host where they are.")
     quotas.check_servers(
         ctx, server.project_id, instances=0, cores=flavor.vcpus - server.vcpus, ram=flavor.ram - server.memory_mib
     )
-    migration = _migration(ctx, server, "resize", flavor.name)
+    move = Move(kind="resize", leave=server.host or "")
+    moves.check(ctx, server, move, flavor)
+    migration = moves.begin(ctx, server, move, "pre-migrating", flavor)
     actions.begin(ctx, server, "resize")
     values: dict[str, Any] = {"disk_config": disk_config} if disk_config else {}
     ctx.db.change(server, task_state="resize_prep", updated_at=clock.now(), **values)
-    ctx.start(ResizeServer(server=server.id, flavor=flavor, migration=migration.uuid))
+    ctx.start(ResizeServer(server=server.id, flavor=flavor, migration=migration.uuid, move=move))
 
 
 def confirm(ctx: Context, server: Server) -> None:
@@ -58,35 +58,23 @@ def revert(ctx: Context, server: Server) -> None:
     """Back to the old size."""
     guard(ctx, server, "revertResize")
     migration = _finished(ctx, server)
+    back = ctx.db.get(ComputeHost, server.other_host) if server.other_host else None
+    if server.other_host and (back is None or not hosts.is_up(ctx, back)):
+        raise Conflict(f"Instance {server.id} cannot be reverted: host {server.other_host}, to which it would go back, is down.")
     ctx.db.change(migration, status="reverting", updated_at=clock.now())
     actions.begin(ctx, server, "revertResize")
     ctx.db.change(server, task_state="resize_reverting", updated_at=clock.now())
     ctx.start(RevertResize(server=server.id, migration=migration.uuid))
 
 
-def refuse_move(ctx: Context, server: Server, action: str, host: str = "") -> None:
-    """Moves between hosts, where there is no other host to go to."""
-    guard(ctx, server, action)
-    ready(ctx, server)
-    if host:
-        if ctx.db.get(ComputeHost, host) is None:
-            raise Invalid(f"Compute host {host} could not be found.", field="host")
-        if host == server.host:
-            raise Invalid(f"The server is on host {host} already.", field="host")
-    others = ctx.db.scalar(sa.select(sa.func.count()).select_from(ComputeHost.t).where(ComputeHost.c.host != server.host))
-    if others:
-        raise NoValidHost("No valid host was found. Servers cannot be moved between hosts in this version; their host stays theirs.")
-    raise NoValidHost(f"No valid host was found. {server.host} is the only compute host; join another one, then move the server.")
-
-
 def confirm_overdue(program: Program) -> None:
-    """Confirm the resizes that nobody has spoken about for the configured time."""
+    """Confirm the resizes and moves that nobody has spoken about for the configured time."""
     window = program.settings.compute.resize_confirm_window
     if not window:
         return
     with program.db.transaction(write=False) as tx:
         due = tx.all(
-            Migration, Migration.c.kind == "resize", Migration.c.status == "finished", Migration.c.updated_at < clock.now() - window
+            Migration, Migration.c.kind.in_(("resize", "migration")), Migration.c.status == "finished", Migration.c.updated_at < clock.now() - window
         )
     for migration in due:
         program.db.run(lambda tx, one=migration: _confirm_one(program.system_context(tx), one))
@@ -96,18 +84,6 @@ def _confirm_one(ctx: Context, migration: Migration) -> None:
     server = ctx.db.get(Server, migration.server_id)
     if server is not None and server.vm_state == "resized" and server.task_state is None:
         confirm(ctx, server)
-
-
-def _migration(ctx: Context, server: Server, kind: str, flavor: str) -> Migration:
-    now = clock.now()
-    host, node = server.host or "", server.node or ""
-    return ctx.db.insert(
-        Migration(
-            uuid=new_id(), server_id=server.id, project_id=server.project_id, user_id=ctx.user_id, kind=kind, status="pre-migrating",
-            source_host=host, source_node=node, dest_host=host, dest_node=node, old_flavor=server.flavor.name, new_flavor=flavor,
-            created_at=now, updated_at=now,
-        )
-    )  # fmt: skip
 
 
 def _finished(ctx: Context, server: Server) -> Migration:

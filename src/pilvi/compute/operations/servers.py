@@ -12,7 +12,7 @@ from pilvi.compute.tables.servers import Server, Wishes
 from pilvi.compute.workflows.delete_server import DeleteServer
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
-from pilvi.kernel.errors import Conflict
+from pilvi.kernel.errors import Conflict, NotFound
 
 SOFTLY = ("active", "stopped", "paused", "suspended")  # vm_states from which a deleted server can be restored
 
@@ -26,12 +26,28 @@ def find(ctx: Context, server_id: str, *, rule: str = "") -> Server:
 
 
 def guard(ctx: Context, server: Server, action: str, *, unlocked: bool = True) -> None:
-    """Raise Conflict unless the action may be asked for in the server's state, and by whom it is not locked against."""
+    """Raise Conflict unless the action may be asked for in the server's state, and by whom it is not locked against.
+
+    Until the end of the transaction, if there is one, nobody else changes the server, and `server` is as it is now.
+    """
+    if ctx.db is not None:
+        _take_turn(ctx, server)
     if unlocked and server.locked_by and not ctx.is_admin:
         raise Conflict(f"Instance {server.id} is locked")
     if server.task_state == "deleting" and action not in ("delete", "get_console_output"):
         raise Conflict(f"Cannot '{action}' instance {server.id} while it is in task_state deleting")
     states.check(action, server.id, server.vm_state, server.task_state, launched=server.launched_at is not None)
+
+
+def _take_turn(ctx: Context, server: Server) -> None:
+    """Wait until others who change the server have committed, and read what they wrote."""
+    if not ctx.db:  # what only looks, and then asks a host, has no transaction
+        return
+    now = ctx.db.get_to_change(Server, server.id)
+    if now is None or (now.deleted_at is not None and server.deleted_at is None):
+        raise NotFound(kind="Instance", ref=server.id)
+    for name in server.__struct_fields__:
+        setattr(server, name, getattr(now, name))
 
 
 def ready(ctx: Context, server: Server) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from pilvi import image
-from pilvi.compute.operations import actions, letting_go
+from pilvi.compute.logic.moves import Move
+from pilvi.compute.operations import actions, letting_go, moves
 from pilvi.compute.operations.servers import guard, ready
 from pilvi.compute.operations.snapshot import begin_image
 from pilvi.compute.operations.zones import zone_names
@@ -54,6 +55,8 @@ def unshelve(ctx: Context, server: Server, zone: str | None, host: str | None, *
     if zone or unpin:
         wishes = msgspec.structs.replace(wishes, zone=zone or "")
     wishes = msgspec.structs.replace(wishes, host=host or "", node="")
+    if host:
+        moves.check(ctx, msgspec.structs.replace(server, wishes=wishes), Move(kind="unshelve", only=host))
     actions.begin(ctx, server, "unshelve")
     if server.vm_state == "shelved":
         ctx.db.change(server, task_state=WAYS["start"].doing, power="running", updated_at=clock.now(), shelved_at=None)

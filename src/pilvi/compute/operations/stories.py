@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pilvi.compute.logic import explain, states
+from pilvi.compute.operations import moves
 from pilvi.compute.tables.explanations import Explanation
 from pilvi.compute.tables.servers import Server
 from pilvi.kernel.db import Transaction
 from pilvi.kernel.errors import Conflict, NotFound
+from pilvi.kernel.program import Program
 from pilvi.kernel.trace import Span
 
 
@@ -55,3 +57,16 @@ def reasons(tx: Transaction, ref: str) -> dict[str, Any]:
         verdict = f"refused by {refused_by}" if refused_by else "chosen" if found is not None and host == found.chosen else "would do"
         hosts.append({"host": host, "verdict": verdict, "sentence": sentence})
     return _head(server) | {"hosts": hosts}
+
+
+def why_move(program: Program, tx: Transaction, ref: str) -> dict[str, Any]:
+    """For every host whether the server could move there at this moment (running when it runs), and why not; nothing is begun."""
+    server = find(tx, ref)
+    if not server.host:
+        raise Conflict(f"server {ref} is on no host.")
+    kind = moves.kind_for(server)
+    verdicts = moves.verdicts(program.system_context(tx), server, kind)
+    hosts: list[dict[str, str]] = []
+    for host, refused_by, sentence in explain.table(verdicts):
+        hosts.append({"host": host, "verdict": f"refused by {refused_by}" if refused_by else "would do", "sentence": sentence})
+    return _head(server) | {"move": kind, "hosts": hosts}

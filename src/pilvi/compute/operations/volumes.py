@@ -90,6 +90,62 @@ def complete(ctx: Context, server: Server, *, only: str = "") -> None:
         ctx.db.change(device, state="attached", created_at=device.created_at or clock.now())
 
 
+# -- of a server that moves --------------------------------------------------------------------------
+
+
+def reserve_there(ctx: Context, server: Server) -> None:
+    """Reserve the volumes a second time, for the host that the server goes to."""
+    devices = [one for one in of_server(ctx, server.id) if one.attachment_id and not one.other_attachment_id]
+    if not devices:
+        return
+    from pilvi import block_storage
+
+    for device in devices:
+        ctx.db.change(device, other_attachment_id=block_storage.reserve(ctx.system(), device.volume_id, server.id))
+
+
+def connect_there(ctx: Context, server_id: str, host: str) -> None:
+    """Open the connections on the host that the server goes to (an effect: writes only how they are reached)."""
+    with ctx.program.db.transaction(write=False) as tx:
+        devices = tx.all(Device, Device.c.server_id == server_id, Device.c.other_attachment_id != "")
+    if not devices:
+        return
+    from pilvi import block_storage
+
+    for device in devices:
+        connection = msgspec.to_builtins(block_storage.connect(ctx.program, device.other_attachment_id, host))
+        where = (Device.c.id == device.id, Device.c.other_attachment_id == device.other_attachment_id)
+        ctx.program.db.run(lambda tx, w=where, c=connection: tx.update(Device, *w, other_connection=c))
+
+
+def take_there(ctx: Context, server: Server) -> None:
+    """The server is on its other host: the connections there are its own, those of the host that it left are over."""
+    devices = [one for one in of_server(ctx, server.id) if one.other_attachment_id]
+    if not devices:
+        return
+    from pilvi import block_storage
+
+    for device in devices:
+        block_storage.complete(ctx.system(), device.other_attachment_id, device.device)
+        block_storage.finish_detach(ctx.system(), device.attachment_id)
+        ctx.db.change(
+            device, attachment_id=device.other_attachment_id, connection=device.other_connection, other_attachment_id="", other_connection=None,
+            state="attached",
+        )  # fmt: skip
+
+
+def drop_there(ctx: Context, server: Server) -> None:
+    """The server stays: what was reserved for the other host is free."""
+    devices = [one for one in of_server(ctx, server.id) if one.other_attachment_id]
+    if not devices:
+        return
+    from pilvi import block_storage
+
+    for device in devices:
+        block_storage.finish_detach(ctx.system(), device.other_attachment_id)
+        ctx.db.change(device, other_attachment_id="", other_connection=None)
+
+
 def disconnect(ctx: Context, server_id: str, *, only: str = "") -> None:
     """Close the connections of the volumes (an effect)."""
     with ctx.program.db.transaction(write=False) as tx:

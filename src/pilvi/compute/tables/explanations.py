@@ -7,13 +7,17 @@ import msgspec
 from pilvi.kernel.db import Key, Row
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What the scheduler found about one host: the filter that refused it ("" for none), in a sentence."""
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the scheduler found about one host: the filter that refused it ("" for none), in a sentence.
+
+    `also`: other hosts of which it found just the same.
+    """
 
     host: str
     filter: str = ""
     sentence: str = ""
     weight: float | None = None
+    also: list[str] = []
 
 
 class Explanation(Row, table="compute_explanations"):

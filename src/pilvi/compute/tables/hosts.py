@@ -20,5 +20,5 @@ class ComputeHost(Row, table="compute_hosts", unique=[("id",)]):
     disabled: bool = False
     disabled_reason: Text | None = None
     forced_down: bool = False
-    version: int = 0  # grows with each change of facts or switches: caches are keyed by it
+    version: int = 0  # grows with each change that decides where servers go (facts, switches, aggregates, failed builds)
     failed_builds: int = 0  # in a row

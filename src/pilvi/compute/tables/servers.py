@@ -89,7 +89,10 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
 
 class Server(
     Row, table="compute_servers",
-    indexes=[("project_id", "deleted_at", "created_at", "id"), ("host",), ("updated_at",), ("group_id",), ("reservation_id",), ("created_at",)],
+    indexes=[
+        ("project_id", "deleted_at", "created_at", "id"), ("host",), ("other_host",), ("vm_state", "host"), ("updated_at",), ("group_id",),
+        ("reservation_id",), ("created_at",),
+    ],
 ):  # fmt: skip
     """A server.  `vm_state` is what it is, `task_state` what is being done to it, `power` what its machine shall be."""
 
@@ -110,11 +113,15 @@ class Server(
     host: str | None = None
     node: str | None = None
     zone: str | None = None
+    # a second host that has a part in it: before the switch the one it goes to, after it (until confirmed) the one it has left
+    other_host: str | None = None
+    other_power: Word = ""  # what its machine shall be on the host it goes to; "": the same
     flavor: FlavorCopy
     flavor_id: str
     vcpus: int
     memory_mib: int
     old_flavor: FlavorCopy | None = None  # while a resize may be reverted
+    new_flavor: FlavorCopy | None = None  # on the host it goes to, until the switch
     image: ImageCopy
     image_id: Ref = ""
     base: ImageCopy | None = None  # on which the root disk stands, when that is not `image` (after unshelving)
@@ -171,6 +178,8 @@ class Device(Row, table="compute_devices", indexes=[("server_id",), ("volume_id"
     volume_type: str = ""
     attachment_id: Ref = ""
     connection: dict[str, object] | None = None  # how the host reaches the volume, once it is connected
+    other_attachment_id: Ref = ""  # of the host that the server goes to
+    other_connection: dict[str, object] | None = None
     delete_on_termination: bool = False
     tag: str = ""
     state: Word = "wished"  # wished, reserved, attached, detaching

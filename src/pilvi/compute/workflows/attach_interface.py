@@ -9,8 +9,11 @@ from pilvi.compute.operations import actions
 from pilvi.compute.workflows.server_work import ServerWork
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
-from pilvi.kernel.errors import NotFound
-from pilvi.kernel.workflows import effect, transaction
+from pilvi.kernel.db import Transaction
+from pilvi.kernel.errors import HostError, NotFound
+from pilvi.kernel.workflows import Wait, effect, transaction
+
+_AGAIN = 5.0  # seconds until a host is asked again that could not unplug the card of a deleted port
 
 
 class AttachInterface(ServerWork):
@@ -54,8 +57,15 @@ class DetachInterface(ServerWork):
     def unplug(self, ctx: Context) -> None:
         """Unplug the card from the machine; the port leaves the host when it is given back."""
         server = self.read(ctx)
-        if server.host:
+        if not server.host:
+            return
+        try:
             self.until_done(self.agent(ctx, server.host).detach_nic(self.server, self.port, self.job(ctx, "unplug", self.port)))
+        except HostError as error:
+            with ctx.program.db.transaction(write=False) as tx:
+                if self._has_port(tx):
+                    raise
+            raise Wait(_AGAIN) from error  # the port is gone, so the card cannot stay
 
     @transaction
     def note(self, ctx: Context) -> None:
@@ -64,7 +74,13 @@ class DetachInterface(ServerWork):
         actions.finish(ctx, self.load(ctx), self.event, self.what)
 
     def failed(self, ctx: Context, why: str) -> None:
+        """The card stays, unless its port was deleted: then it is the machine's until its next start."""
+        if not self._has_port(ctx.db):
+            give_port_back(self, ctx)
         actions.finish(ctx, self.load(ctx), self.event, self.what, why=why)
+
+    def _has_port(self, tx: Transaction) -> bool:
+        return any(one.id == self.port for one in network.ports_of(tx, [self.server]).get(self.server, []))
 
 
 def give_port_back(work: AttachInterface | DetachInterface, ctx: Context) -> None:
@@ -73,6 +89,7 @@ def give_port_back(work: AttachInterface | DetachInterface, ctx: Context) -> Non
     nic = next((one for one in server.nics if one.port_id == work.port), None)
     if nic is None:
         return
+    ctx.db.change(server, nics=[one for one in server.nics if one.port_id != work.port], updated_at=clock.now())
     try:
         if nic.made:
             network.delete_port(ctx.system(), nic.port_id)
@@ -80,4 +97,3 @@ def give_port_back(work: AttachInterface | DetachInterface, ctx: Context) -> Non
             network.release_port(ctx.system(), nic.port_id)
     except NotFound:
         pass  # somebody deleted the port
-    ctx.db.change(server, nics=[one for one in server.nics if one.port_id != work.port], updated_at=clock.now())

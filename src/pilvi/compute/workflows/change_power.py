@@ -81,7 +81,8 @@ class ChangePower(ServerWork):
     def note(self, ctx: Context) -> None:
         """The server is what was wished."""
         server, way = self.load(ctx), WAYS[self.way]
-        values: dict[str, Any] = {"vm_state": way.vm_state, "power_state": POWER_STATES[way.power]}
+        waits = server.old_flavor is not None and way.vm_state in ("active", "stopped")  # for its owner's word, since before it was in ERROR
+        values: dict[str, Any] = {"vm_state": "resized" if waits else way.vm_state, "power_state": POWER_STATES[way.power]}
         if self.way == "restore":
             values["deleted_at"] = None
         ctx.db.change(server, task_state=None, updated_at=clock.now(), fault=None, **values)

@@ -34,8 +34,8 @@ class CleanHost(Workflow):
         with ctx.program.db.transaction(write=False) as tx:
             server = tx.get(Server, self.server)
             host = tx.get(ComputeHost, self.host)
-        if host is None or (server is not None and server.deleted_at is None and server.host == self.host):
-            return  # the host was taken out of the cloud, or the server came back to it
+        if host is None or (server is not None and server.deleted_at is None and self.host in (server.host, server.other_host)):
+            return  # the host was taken out of the cloud, or the server came back to it, or is about to
         if clock.now() - host.heartbeat_at > ctx.program.settings.compute.down_after:
             raise Wait(_LATER)
         try:

@@ -156,7 +156,7 @@ def count_builds(tx: Transaction, host: str, *, failed: bool) -> None:
     """Note how a build on the host went: hosts that fail again and again are taken last."""
     c = ComputeHost.c
     if failed:
-        tx.update(ComputeHost, c.host == host, failed_builds=sa.case((c.failed_builds < 10, c.failed_builds + 1), else_=10))
+        tx.update(ComputeHost, c.host == host, version=c.version + 1, failed_builds=sa.case((c.failed_builds < 10, c.failed_builds + 1), else_=10))
     else:
-        tx.update(ComputeHost, c.host == host, c.failed_builds > 0, failed_builds=0)
+        tx.update(ComputeHost, c.host == host, c.failed_builds > 0, version=c.version + 1, failed_builds=0)
 

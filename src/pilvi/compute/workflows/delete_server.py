@@ -10,7 +10,7 @@ from pilvi.compute.tables.hosts import ComputeHost
 from pilvi.compute.tables.servers import NOSTATE, Device
 from pilvi.compute.workflows.clean_host import CleanHost, remove
 from pilvi.compute.workflows.server_work import ServerWork
-from pilvi.kernel import clock
+from pilvi.kernel import clock, log
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import HostError, NotFound, Unavailable
 from pilvi.kernel.workflows import effect, transaction
@@ -21,7 +21,7 @@ class DeleteServer(ServerWork):
 
     host: str = ""
     ports: list[str] = []
-    later: bool = False  # the host does not answer: it is cleaned when it does
+    late: list[str] = []  # hosts that do not answer: they are cleaned when they do
 
     preempts: ClassVar[bool] = True
     event: ClassVar[str] = "compute_terminate_instance"
@@ -29,18 +29,24 @@ class DeleteServer(ServerWork):
 
     @effect(within=600)
     def take_from_host(self, ctx: Context) -> None:
-        """Remove machine, ports and volume connections from the host, if it answers."""
+        """Remove machine, ports and volume connections from the host (after a move: from both), if it answers."""
         server = self.read(ctx)
         self.host, self.ports = server.host or "", [nic.port_id for nic in server.nics]
         if not self.host:
             return
-        try:
-            if not host_is_up(ctx, self.host):
-                raise Unavailable
-            remove(ctx, self.server, self.host, self.ports)
-            volumes.disconnect(ctx, self.server)
-        except (Unavailable, HostError):
-            self.later = True
+        self.late = []
+        for host in filter(None, (self.host, server.other_host)):
+            try:
+                if not host_is_up(ctx, host):
+                    raise Unavailable
+                remove(ctx, self.server, host, self.ports)
+            except (Unavailable, HostError):
+                self.late.append(host)
+        if not self.late:
+            try:
+                volumes.disconnect(ctx, self.server)
+            except (Unavailable, HostError) as error:
+                log.info("connections are closed later", server=self.server, why=error.message)
 
     @transaction
     def let_go(self, ctx: Context) -> None:
@@ -50,11 +56,12 @@ class DeleteServer(ServerWork):
         ctx.db.delete(Device, Device.c.server_id == server.id)
         ctx.db.delete(ConsoleToken, ConsoleToken.c.server_id == server.id)
         now = clock.now()
-        if self.later:
-            ctx.start(CleanHost(server=self.server, host=self.host, ports=self.ports))
+        for host in self.late:
+            ctx.start(CleanHost(server=self.server, host=host, ports=self.ports))
         self.settle(
-            ctx, server, vm_state="deleted", deleted_at=now, terminated_at=now, power_state=NOSTATE, nics=[], fault=server.fault, updated_at=now
-        )
+            ctx, server, vm_state="deleted", deleted_at=now, terminated_at=now, power_state=NOSTATE, nics=[], fault=server.fault, updated_at=now,
+            other_host=None, new_flavor=None,
+        )  # fmt: skip
 
     def failed(self, ctx: Context, why: str) -> None:
         try:

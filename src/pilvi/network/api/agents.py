@@ -48,15 +48,16 @@ class RouterNamed(Body):
     router_id: Uuid
 
 
-def view(ctx: Context, row: Agent, kind: str) -> dict[str, Any]:
-    """One kind of agent of a host as clients see it."""
+def view(ctx: Context, row: Agent, kind: str, held: operations.Loads | None = None) -> dict[str, Any]:
+    """One kind of agent of a host as clients see it; `held`: what the hosts have, when many are shown."""
+    held = held or operations.loads(ctx, row.host)
     agent_type, binary, topic = AGENTS[kind]
     settings = ctx.program.settings.network
     return {
         "id": agent_id(row.host, kind), "agent_type": agent_type, "binary": binary, "topic": topic, "host": row.host,
         "admin_state_up": kind not in row.disabled, "alive": operations.alive(ctx, row), "created_at": _moment(row.created_at),
         "started_at": _moment(row.started_at), "heartbeat_timestamp": _moment(row.heartbeat_at), "description": row.description,
-        "configurations": operations.configurations(ctx, row, kind), "resource_versions": {}, "resources_synced": None,
+        "configurations": operations.configurations(ctx, row, kind, held), "resource_versions": {}, "resources_synced": None,
         "availability_zone": settings.availability_zone if kind in ("dhcp", "l3") else None,
     }  # fmt: skip
 
@@ -81,7 +82,8 @@ def index(ctx: Context, request: Request) -> Answer:
     """List the agents of all network hosts; who may not see them sees none."""
     if not ctx.allowed(_READ.name):
         return answer({"agents": []})
-    told = [view(ctx, row, kind) for row, kind in _every(ctx)]
+    held = operations.loads(ctx)
+    told = [view(ctx, row, kind, held) for row, kind in _every(ctx)]
     fields = [value for name, value in request.query if name == "fields"]
     wanted: dict[str, set[str]] = {}
     for name, value in request.query:

@@ -11,6 +11,7 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
     "auto-allocated-topology": ("Auto Allocated Topology Services", "A network, subnet and router for a project that asks for any"),
     "availability_zone": ("Availability Zone", "The zones of the network hosts"),
     "availability_zone_filter": ("Availability Zone Filter Extension", "Filters for availability zones"),
+    "binding-extended": ("Port Bindings Extended", "Several bindings of a port, while its server moves"),
     "binding": ("Port Binding", "Where and how a port is plugged"),
     "default-subnetpools": ("Default Subnetpools", "Subnet pools that are used when none is named"),
     "dhcp_agent_scheduler": ("DHCP Agent Scheduler", "Which agent serves DHCP for a network"),

@@ -74,9 +74,9 @@ def _usual(ctx: Context, port: Port, subnets: Sequence[Subnet]) -> list[FixedIp]
         if not fit:
             continue
         for subnet in fit:
-            address = next_free(ctx, subnet)
-            if address is not None:
-                found.append(_take(ctx, port, subnet, address))
+            taken = _take_any(ctx, port, subnet)
+            if taken is not None:
+                found.append(taken)
                 break
         else:
             raise IpAddressGenerationFailure(f"No more IP addresses available on network {port.network_id}.")
@@ -107,10 +107,10 @@ def _one(ctx: Context, port: Port, subnets: Sequence[Subnet], one: dict[str, Any
         raise InvalidInput("Invalid input for operation: IP allocation requires subnet_id or ip_address.", field="fixed_ips")
     if subnet.automatic and port.device_owner not in ROUTER_OWNERS:
         return _take(ctx, port, subnet, arithmetic.eui64(subnet.cidr, port.mac_address))
-    address_text = next_free(ctx, subnet)
-    if address_text is None:
+    taken = _take_any(ctx, port, subnet)
+    if taken is None:
         raise IpAddressGenerationFailure(f"No more IP addresses available for subnet {subnet.id}.")
-    return _take(ctx, port, subnet, address_text)
+    return taken
 
 
 def explicit(ctx: Context, port: Port, subnet: Subnet, address: str) -> FixedIp:
@@ -155,8 +155,22 @@ def next_free(ctx: Context, subnet: Subnet, *, peek: bool = False) -> str | None
     return free
 
 
+def _take_any(ctx: Context, port: Port, subnet: Subnet) -> FixedIp | None:
+    """Take a free address; None when there is none.  Those that another request takes in the same moment are passed over."""
+    while True:
+        address = next_free(ctx, subnet)
+        if address is None:
+            return None
+        try:
+            return _take(ctx, port, subnet, address)
+        except IpAddressAlreadyAllocated:
+            continue
+
+
 def _take(ctx: Context, port: Port, subnet: Subnet, address: str) -> FixedIp:
     """Write the allocation down; when another request was first, IpAddressAlreadyAllocated."""
+    if not ctx.db.hold(Subnet, subnet.id):
+        raise SubnetNotFound(subnet.id)
     try:
         if ctx.db.database.embedded:
             ctx.db.insert(Allocation(subnet_id=subnet.id, address=address, network_id=port.network_id, port_id=port.id))

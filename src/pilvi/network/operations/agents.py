@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+import sqlalchemy as sa
+
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.network.errors import (
@@ -26,18 +29,36 @@ def alive(ctx: Context, row: Agent) -> bool:
     return row.heartbeat_at >= clock.now() - ctx.program.settings.network.agent_down_after
 
 
-def configurations(ctx: Context, row: Agent, kind: str) -> dict[str, Any]:
+class Loads(msgspec.Struct, frozen=True):
+    """How much hosts have of what agents serve: host -> networks with DHCP, routers, ports."""
+
+    networks: dict[str, int]
+    routers: dict[str, int]
+    ports: dict[str, int]
+
+
+def loads(ctx: Context, host: str = "") -> Loads:
+    """What one host has, or all have."""
+    served = [Port.c.device_owner == DHCP]
+    return Loads(_count(ctx, Port.c.host_id, host, *served), _count(ctx, Router.c.host, host), _count(ctx, Port.c.host_id, host))
+
+
+def _count(ctx: Context, column: Any, host: str, *where: Any) -> dict[str, int]:
+    these = [*where, column == host] if host else list(where)
+    return {row[0]: int(row[1]) for row in ctx.db.rows(sa.select(column, sa.func.count()).where(*these).group_by(column))}
+
+
+def configurations(ctx: Context, row: Agent, kind: str, held: Loads) -> dict[str, Any]:
     """What the agent says of itself."""
     if kind == "dhcp":
-        served = ctx.db.count(Port, Port.c.device_owner == DHCP, Port.c.host_id == row.host)
-        return {"networks": served, "dhcp_driver": ctx.program.settings.network.driver}
+        return {"networks": held.networks.get(row.host, 0), "dhcp_driver": ctx.program.settings.network.driver}
     if kind == "l3":
-        return {"routers": ctx.db.count(Router, Router.c.host == row.host), "agent_mode": "legacy", "handle_internal_only_routers": True}
+        return {"routers": held.routers.get(row.host, 0), "agent_mode": "legacy", "handle_internal_only_routers": True}
     if kind == "l2":
         return {
             "bridge_mappings": row.facts.get("bridge_mappings", {}), "tunnel_types": row.facts.get("tunnel_types", []),
             "tunneling_ip": row.tunnel_address, "extensions": row.facts.get("extensions", []),
-            "devices": ctx.db.count(Port, Port.c.host_id == row.host),
+            "devices": held.ports.get(row.host, 0),
         }  # fmt: skip
     return {}
 

@@ -17,9 +17,9 @@ FAILED: dict[str, Any] = {"vif_type": "binding_failed", "vif_details": {}}
 def bound_to(ctx: Context, host: str) -> dict[str, Any]:
     """The columns of a port that is bound to the host ("": to none); a host without an agent cannot plug it."""
     if not host:
-        return {"host_id": "", "status": "DOWN", **UNBOUND}
+        return {"host_id": "", "moving_to": "", "status": "DOWN", **UNBOUND}
     known = ctx.db.get(Agent, host) is not None
-    return {"host_id": host, "status": "DOWN", **(BOUND if known else FAILED)}
+    return {"host_id": host, "moving_to": "", "status": "DOWN", **(BOUND if known else FAILED)}
 
 
 def set_status(ctx: Context, port: Port, status: str) -> None:

@@ -44,6 +44,7 @@ def add(ctx: Context, router: Router, subnet_id: str | None, port_id: str | None
     """Join a subnet, by itself or by a port that is on it."""
     if bool(subnet_id) == bool(port_id):
         raise BadRequest("Bad router request: Either subnet_id or port_id must be specified, and not both.")
+    ctx.db.lock(Router, router.id)  # its subnets must not overlap
     port = _adopt(ctx, router, port_id or "") if port_id else _join(ctx, router, subnet_id or "")
     records.bump(ctx.db, Router, router.id)
     wiring.router_changed(ctx, router.id)

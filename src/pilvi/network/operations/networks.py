@@ -78,6 +78,7 @@ def update(ctx: Context, row: Network, given: dict[str, Any]) -> None:
 
 def delete(ctx: Context, row: Network) -> None:
     """Delete a network with its subnets, unused floating IPs and the cloud's own ports; NetworkInUse while others are on it."""
+    ctx.db.lock(Network, row.id)
     for floating in ctx.db.all(FloatingIp, FloatingIp.c.floating_network_id == row.id, FloatingIp.c.router_id.is_(None)):
         floating_ips.delete(ctx, floating)
     ports = ctx.db.all(Port, Port.c.network_id == row.id)

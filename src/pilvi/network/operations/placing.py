@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 
@@ -21,18 +21,38 @@ def living(ctx: Context, tx: Transaction) -> dict[str, Agent]:
     return {row.host: row for row in tx.all(Agent, Agent.c.heartbeat_at >= since)}
 
 
+def living_of(ctx: Context, tx: Transaction, hosts: Iterable[str]) -> set[str]:
+    """Those of the hosts whose agent has given a sign of life not long ago."""
+    since, wanted = clock.now() - ctx.program.settings.network.agent_down_after, list(hosts)
+    found: set[str] = set()
+    for start in range(0, len(wanted), 500):
+        some = wanted[start : start + 500]
+        found.update(row[0] for row in tx.rows(sa.select(Agent.c.host).where(Agent.c.host.in_(some), Agent.c.heartbeat_at >= since)))
+    return found
+
+
+def tunnel_addresses(tx: Transaction, network_id: str, but: str) -> set[str]:
+    """Where the hosts that have the network, all but one, end their tunnels."""
+    c = Port.c
+    found: set[str] = set()
+    for column in (c.host_id, c.moving_to):
+        hosts = sa.select(column).where(c.network_id == network_id, column != "")
+        found.update(row[0] for row in tx.rows(sa.select(Agent.c.tunnel_address).where(Agent.c.host.in_(hosts), Agent.c.host != but)))
+    return found - {""}
+
+
 def network_hosts(tx: Transaction, network_id: str) -> list[str]:
     """The hosts on which the network has a port, DHCP or a router's leg."""
-    found = tx.rows(sa.select(Port.c.host_id).where(Port.c.network_id == network_id, Port.c.host_id != "").distinct())
-    return sorted(row[0] for row in found)
+    found = tx.rows(sa.select(Port.c.host_id, Port.c.moving_to).where(Port.c.network_id == network_id, Port.c.host_id != "").distinct())
+    return sorted({host for row in found for host in row} - {""})
 
 
 def outside_hosts(ctx: Context, network: Network | None) -> list[str]:
-    """The living hosts that are to reach an external network themselves."""
+    """The living hosts that are an external network's gateway, because its wire ends within them."""
     settings = ctx.program.settings.network
     if network is None or not network.external or network.network_type != "flat" or not settings.outside:
         return []
-    return sorted(host for host, agent in living(ctx, ctx.db).items() if network.physical_network in agent.facts.get("bridge_mappings", {}))
+    return sorted(host for host, agent in living(ctx, ctx.db).items() if agent.facts.get("bridge_mappings", {}).get(network.physical_network) == "")
 
 
 def choose(ctx: Context, kind: str, load: Mapping[str, int], physical: str | None = None) -> str | None:
@@ -46,8 +66,9 @@ def choose(ctx: Context, kind: str, load: Mapping[str, int], physical: str | Non
 
 def may_stay(ctx: Context, host: str, kind: str) -> bool:
     """Whether work may stay where it is: the host lives and is not switched off, or there is no other."""
-    agent = living(ctx, ctx.db).get(host)
-    return agent is not None and kind not in agent.disabled
+    agent = ctx.db.get(Agent, host)
+    since = clock.now() - ctx.program.settings.network.agent_down_after
+    return agent is not None and agent.heartbeat_at >= since and kind not in agent.disabled
 
 
 def place_router(ctx: Context, router_id: str) -> list[str]:
@@ -88,14 +109,15 @@ def ports_of_group(tx: Transaction, group_id: str, *, members: bool) -> dict[str
     if members:
         groups = {row.security_group_id for row in tx.all(SecurityRule, SecurityRule.c.remote_group_id == group_id)}
     query = (
-        sa.select(Port.c.id, Port.c.host_id)
+        sa.select(Port.c.id, Port.c.host_id, Port.c.moving_to)
         .join(PortGroup.t, PortGroup.c.port_id == Port.c.id)
         .where(PortGroup.c.group_id.in_(groups), Port.c.host_id != "", Port.c.port_security_enabled == sa.true())
         .distinct()
     )
     found: dict[str, list[str]] = {}
-    for port_id, host in tx.rows(query):
-        found.setdefault(host, []).append(port_id)
+    for port_id, *hosts in tx.rows(query):
+        for host in filter(None, hosts):
+            found.setdefault(host, []).append(port_id)
     return found
 
 

@@ -38,6 +38,8 @@ def create(ctx: Context, body: Any, project_id: str, network: Network | None = N
     network = network or networks.get(ctx, body.network_id)
     if network.id != body.network_id:
         raise NetworkNotFound(body.network_id)
+    if not ctx.db.hold(Network, network.id):
+        raise NetworkNotFound(network.id)
     records.claim(ctx, "port", project_id)
     secure = network.port_security_enabled if body.port_security_enabled is None else body.port_security_enabled
     port = Port(
@@ -65,11 +67,19 @@ def insert(ctx: Context, port: Port) -> Port:
             f"Unable to complete operation for network {port.network_id}. The mac address {port.mac_address} is in use."
         ) from None
     if port.security_groups:
+        _hold_groups(ctx, port.security_groups)
         ctx.db.insert_all([PortGroup(port_id=port.id, group_id=group) for group in port.security_groups])
     if port.host_id and port.vif_type == binding.VIF_TYPE and not port.device_owner.startswith(NETWORK_OWNED):
         wiring.port_changed(ctx, port, members=True)
         wiring.network_changed(ctx, port.network_id)
     return port
+
+
+def _hold_groups(ctx: Context, groups: Sequence[str]) -> None:
+    """See that nobody deletes the groups before the port is in them."""
+    for group in sorted(groups):
+        if not ctx.db.hold(SecurityGroup, group):
+            raise SecurityGroupNotFound(group)
 
 
 def update(ctx: Context, port: Port, given: dict[str, Any]) -> None:
@@ -235,6 +245,7 @@ def _changed_groups(ctx: Context, port: Port, given: dict[str, Any], secure: boo
     groups = known_groups(ctx, wanted, port.project_id)
     ctx.db.delete(PortGroup, PortGroup.c.port_id == port.id)
     if groups:
+        _hold_groups(ctx, groups)
         ctx.db.insert_all([PortGroup(port_id=port.id, group_id=group) for group in groups])
     return {"security_groups": groups}
 

@@ -36,6 +36,7 @@ def update(ctx: Context, row: Router, given: dict[str, Any]) -> None:
 
 def delete(ctx: Context, row: Router) -> None:
     """Delete a router that has no interfaces."""
+    ctx.db.lock(Router, row.id)
     if ctx.db.count(Port, Port.c.device_id == row.id, Port.c.device_owner == ROUTER_INTERFACE):
         raise RouterInUse(f"Router {row.id} still has ports")
     if ctx.db.count(FloatingIp, FloatingIp.c.router_id == row.id):

@@ -55,6 +55,7 @@ def delete(ctx: Context, group: SecurityGroup) -> None:
     """Delete a group that no port is in and that no rule of another names."""
     if group.default_of is not None and not ctx.is_admin:
         raise SecurityGroupCannotRemoveDefault("Insufficient rights for removing default security group.")
+    ctx.db.lock(SecurityGroup, group.id)
     if ctx.db.count(PortGroup, PortGroup.c.group_id == group.id):
         raise SecurityGroupInUse(f"Security Group {group.id} in use.")
     naming = ctx.db.all(SecurityRule, SecurityRule.c.remote_group_id == group.id, SecurityRule.c.security_group_id != group.id)

@@ -6,7 +6,7 @@ import ipaddress
 from typing import Any
 
 from pilvi.kernel.context import Context
-from pilvi.network.errors import BadRequest, GatewayIpInUse, InvalidInput, NetworkMTUSubnetConflict, SubnetInUse
+from pilvi.network.errors import BadRequest, GatewayIpInUse, InvalidInput, NetworkMTUSubnetConflict, NetworkNotFound, SubnetInUse
 from pilvi.network.logic import addresses as arithmetic
 from pilvi.network.logic.words import DHCP, FLOATING_IP, ROUTER_INTERFACE, ROUTER_OWNERS
 from pilvi.network.operations import addresses, records, subnet_cuts, wiring
@@ -18,6 +18,8 @@ def create(ctx: Context, body: Any, project_id: str) -> Subnet:
     from pilvi.network.operations import networks
 
     network = networks.get(ctx, body.network_id)
+    if ctx.db.lock(Network, network.id) is None:  # its subnets are made one after the other: they must not overlap
+        raise NetworkNotFound(network.id)
     records.claim(ctx, "subnet", project_id)
     row = Subnet(
         **records.born(project_id, body), network_id=network.id, ip_version=body.ip_version or 4, cidr="", enable_dhcp=body.enable_dhcp,
@@ -73,6 +75,7 @@ def update(ctx: Context, row: Subnet, given: dict[str, Any]) -> None:
 
 def delete(ctx: Context, row: Subnet) -> None:
     """Delete a subnet; SubnetInUse while a port that cannot do without has an address in it."""
+    ctx.db.lock(Subnet, row.id)
     held = ctx.db.all(Allocation, Allocation.c.subnet_id == row.id)
     ports = {port.id: port for port in ctx.db.by(Port, Port.c.id, [one.port_id for one in held])}
     for port in ports.values():

@@ -35,7 +35,7 @@ class DhcpOption(msgspec.Struct, frozen=True):
 class Port(
     Record,
     table="network_ports",
-    indexes=[("network_id",), ("project_id",), ("device_id",), ("host_id",), ("device_owner",)],
+    indexes=[("network_id",), ("project_id",), ("device_id",), ("host_id",), ("moving_to",), ("device_owner",)],
     unique=[("network_id", "mac_address")],
 ):
     """A port.  `fixed_ips` and `security_groups` are what the API shows; Allocation and PortGroup are what is asked by."""
@@ -51,6 +51,7 @@ class Port(
     security_groups: list[str] = []
     port_security_enabled: bool = True
     host_id: str = ""
+    moving_to: str = ""  # a second host on which it is plugged, while its server moves there
     vif_type: Word = "unbound"
     vif_details: dict[str, Any] = {}
     vnic_type: Word = "normal"
@@ -61,6 +62,11 @@ class Port(
     propagate_uplink_status: bool = True
     hints: dict[str, Any] | None = None
     tag: str = ""  # the device tag that the server's user gave this port
+
+    @property
+    def hosts(self) -> list[str]:
+        """The hosts on which it is to be plugged."""
+        return [host for host in (self.host_id, self.moving_to) if host]
 
     @property
     def tap(self) -> str:

@@ -6,16 +6,16 @@
     STATE/exports/ATTACHMENT.json     an export that should be
     .making-KEY anywhere              being made by the copy or conversion KEY; swept when there is none
 
-One program has an attached volume open: this back end's qemu-storage-daemon, for local attachments (by unix socket)
-and for remote ones (by TCP) alike.  Only so are all of these exact while guests write: a snapshot or clone is a backup
+One program has an attached volume open: this back end's qemu-storage-daemon, for guests of this host (by unix socket)
+and for those of others (through the gate) alike.  Only so are all of these exact while guests write: a snapshot or clone is a backup
 job in the daemon, of the volume as it was at one moment, and carries on when this program dies; a volume grows where
 its data is; one volume serves several guests; and a guest may start or stop meanwhile.  Were a guest's QEMU to open
 the file itself, its qcow2 tables would lie in that process's memory: a copy made from outside (`qemu-img convert -U`)
 mixes moments and may read stale tables, and a copy made under QEMU's file locks keeps the guest from starting.
 
 Guests reconnect (give their NBD disks a reconnect-delay): the daemon may be restarted, `observe` starts it and exports
-again what should be exported.  With an `address` NBD is served there by TCP, for local guests too, without TLS: whoever
-reaches that port can read and write what is attached, so the address belongs to a storage network of hosts only.
+again what should be exported.  With an `address` a gate (nbd_gate) listens there: over TLS it brings other hosts' guests
+to the one export whose secret they have.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,7 @@ from pilvi.block_storage.drivers.file.daemon import Daemon
 from pilvi.block_storage.drivers.file.images import GIB, Conversions, failed
 from pilvi.block_storage.drivers.file.places import Export, Places, making
 from pilvi.block_storage.drivers.file.qmp import Refused
+from pilvi.block_storage.drivers.gates import Gate, pin
 from pilvi.kernel.errors import HostError
 from pilvi.kernel.progress import DONE, Progress
 
@@ -62,20 +64,27 @@ def _verb(verb: Callable[Concatenate[FileBackend, P], R]) -> Callable[Concatenat
 class FileBackend:
     """Volumes in `state_dir`; sockets in `run_dir`, a short path.
 
-    `address` and `port`: where NBD listens for guests of other hosts; without an address only guests of this host are
-    served.  `name` is the volume_backend_name.
+    `address` and `port`: where a gate listens for guests of other hosts, and `certificate` (its file and its key's) what
+    it shows; without an address only guests of this host are served.  `name` is the volume_backend_name.
     """
 
     def __init__(
-        self, host: str, state_dir: Path, *, run_dir: Path, address: str = "", port: int = 10809, name: str = "file"
-    ) -> None:
+        self, host: str, state_dir: Path, *, run_dir: Path, address: str = "", port: int = 10809, certificate: tuple[Path, Path] | None = None,
+        name: str = "file",
+    ) -> None:  # fmt: skip
         self.host, self.name = host, name
+        if address in ("0.0.0.0", "::", "*"):
+            raise HostError("The address at which volumes are served must be one address of the storage network, not a wildcard.")
+        if address and certificate is None:
+            raise HostError("Volumes are served to other hosts with a certificate only.")
+        self._address, self._port, self._certificate = address, port, certificate if address else None
         self._places = Places(Path(state_dir))
         self._lock = threading.RLock()
+        self._gate = Gate(Path(run_dir).absolute() / "gate")
         self._conversions = Conversions()
         try:
             self._places.make_folders()
-            self._daemon = Daemon(Path(run_dir).absolute(), address, port)
+            self._daemon = Daemon(Path(run_dir).absolute())
         except OSError as error:
             raise images.told(f"{error.filename or state_dir}: {error.strerror or error}") from error
 
@@ -91,6 +100,7 @@ class FileBackend:
             free_gib=round(space.f_bavail * space.f_frsize / GIB, 2),
             provisioned_gib=round(sum(_readable_size(path) for path in self._places.volumes()) / GIB, 2),
             protocol="nbd",
+            shared=bool(self._address),
         )
 
     @_verb
@@ -196,7 +206,7 @@ class FileBackend:
     def ensure_export(self, volume_id: str, attachment_id: str, host: str, *, local: bool, read_only: bool = False) -> Connection:
         """Have the volume served; guests of this host and of others reach it alike when there is an address."""
         path, daemon = self._places.present(volume_id), self._daemon
-        if not local and not daemon.address:
+        if not local and not self._address:
             raise HostError(
                 f"Volume {volume_id} can only be attached on {self.host}: its back end has no address for other hosts; "
                 f"set one to attach it on {host}.",
@@ -204,13 +214,18 @@ class FileBackend:
             )
         record = self._places.record(attachment_id)
         temporary = making(record, f"export-{attachment_id}")
-        temporary.write_bytes(msgspec.json.encode(Export(volume_id, read_only)))
+        known = self._places.exports().get(attachment_id)
+        export = Export(volume_id, read_only, (known and known.secret) or secrets.token_hex(32))
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(export))
         images.publish(temporary, record)
         self._serve()
         daemon.ensure_export(volume_id, path, attachment_id, read_only=read_only)
-        if daemon.address:
-            return Connection(kind="nbd", host=daemon.address, port=daemon.port, export=attachment_id)
-        return Connection(kind="nbd", path=daemon.socket_path, export=attachment_id)
+        if local or self._certificate is None:
+            return Connection(kind="nbd", path=daemon.socket_path, export=attachment_id)
+        return Connection(
+            kind="nbd", host=self._address, port=self._port, export=attachment_id, secret=export.secret, pin=pin(self._certificate[0])
+        )
 
     @_verb
     def remove_export(self, volume_id: str, attachment_id: str) -> None:
@@ -257,6 +272,7 @@ class FileBackend:
         """End the daemon, for a host that is taken out of service; attached guests lose their disks until `observe`."""
         for key in self._conversions.running():
             self._conversions.cancel(key)
+        self._gate.stop()
         self._daemon.stop()
 
     # -- making files ------------------------------------------------------------------------------
@@ -335,8 +351,16 @@ class FileBackend:
     # -- serving -----------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        """Have the daemon running, with the exports that should be and no others."""
+        """Have the daemon running, with the exports that should be and no others; and the gate, if there is an address."""
         self._daemon.ensure_running()
+        if self._certificate is not None:
+            certificate, key = self._certificate
+            self._gate.ensure(
+                {
+                    "address": self._address, "port": self._port, "certificate": str(certificate), "key": str(key),
+                    "exports": str(self._places.records), "nbd": self._daemon.socket_path,
+                }
+            )  # fmt: skip
         wished, served = self._places.exports(), self._daemon.exports()
         for attachment, export in wished.items():
             path = self._places.volume(export.volume_id)

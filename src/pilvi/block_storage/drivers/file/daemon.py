@@ -25,25 +25,21 @@ _LONGEST_SOCKET_PATH = 107  # of a unix socket's address
 
 
 class Daemon:
-    """Commands to the daemon whose sockets lie in `run_dir`; it listens on a unix socket, or on `address`:`port`."""
+    """Commands to the daemon whose sockets lie in `run_dir`; it listens on a unix socket only."""
 
-    def __init__(self, run_dir: Path, address: str = "", port: int = 10809) -> None:
-        if address in ("0.0.0.0", "::", "*"):
-            raise HostError("The NBD address must be one address of the storage network, not a wildcard.")
+    def __init__(self, run_dir: Path) -> None:
         self._monitor_path, self._nbd_path, self._pid_path = run_dir / "qmp.sock", run_dir / "nbd.sock", run_dir / "daemon.pid"
         if len(os.fsencode(self._monitor_path)) > _LONGEST_SOCKET_PATH:
             raise HostError(f"The path {run_dir} is too long for sockets; choose a shorter run folder.")
         run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._listen = f"addr.type=inet,addr.host={address},addr.port={port}" if address else self._unix
-        self.address, self.port = address, port
 
     @property
     def socket_path(self) -> str:
-        """Where NBD is served when there is no address."""
+        """Where NBD is served."""
         return str(self._nbd_path)
 
     @property
-    def _unix(self) -> str:
+    def _listen(self) -> str:
         return f"addr.type=unix,addr.path={self._nbd_path}"
 
     # -- the process -----------------------------------------------------------------------------
@@ -62,8 +58,7 @@ class Daemon:
             pidfd, words = found
             os.close(pidfd)
             if os.fsencode(self._listen) not in words:
-                raise HostError("The volume daemon listens elsewhere than configured; detach its volumes and stop it, or set the "
-                                "address back.")  # fmt: skip
+                raise HostError("The volume daemon listens elsewhere than configured; detach its volumes and stop it.")
             return False
         if shutil.which(_PROGRAM) is None:
             raise HostError(f"{_PROGRAM} is not installed; install the package qemu-system-common.")

@@ -17,6 +17,7 @@ class Export(msgspec.Struct, frozen=True):
 
     volume_id: str
     read_only: bool = False
+    secret: str = ""  # by which another host's gate is let in
 
 
 class Places:
@@ -65,6 +66,11 @@ class Places:
 
     def record(self, attachment_id: str) -> Path:
         return self._exports / f"{_checked(attachment_id)}.json"
+
+    @property
+    def records(self) -> Path:
+        """The folder of the exports that should be."""
+        return self._exports
 
     def exports(self) -> dict[str, Export]:
         """Attachment id to export, of all that should be."""

@@ -7,6 +7,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 from pilvi.compute.drivers import ConfigDisk, Disk, ImageDisk, Nic, VolumeDisk
 from pilvi.compute.drivers.libvirt.marks import writable
@@ -89,6 +90,13 @@ def alias_of(element: ET.Element) -> str:
 def target_of(element: ET.Element) -> str:
     """The disk's name in the machine (vda), or the card's tap."""
     return _attribute(element, "target", "dev")
+
+
+def file_of(element: ET.Element) -> Path | None:
+    """The file of a disk; None for what has none."""
+    source = element.find("source")
+    file = "" if source is None else source.get("file", "")
+    return Path(file) if file else None
 
 
 def same(one: ET.Element, other: ET.Element) -> bool:

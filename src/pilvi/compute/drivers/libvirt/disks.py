@@ -32,8 +32,8 @@ class LocalDisks:
     def __init__(self, places: Places) -> None:
         self.places = places
 
-    def ensure(self, machine_id: str, disk: Disk) -> None:
-        """Have the disk's file.  An existing one is never shrunk, and grown only by `grow`."""
+    def ensure(self, machine_id: str, disk: Disk, *, empty: bool = False) -> None:
+        """Have the disk's file.  An existing one is never shrunk, and grown only by `grow`.  `empty`: without a file system."""
         path = self.places.disk(machine_id, disk)
         if path is None:
             return
@@ -46,7 +46,7 @@ class LocalDisks:
             case ImageDisk() as source:
                 self._overlay(path, source)
             case BlankDisk() as source:
-                self._blank(path, source, label=disk.key)
+                self._blank(path, msgspec.structs.replace(source, filesystem="") if empty else source, label=disk.key)
 
     def wished_size(self, disk: Disk) -> int:
         """Bytes that a local disk should have at least; 0 when its source says."""

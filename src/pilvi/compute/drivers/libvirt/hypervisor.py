@@ -7,29 +7,38 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pilvi.compute.drivers import (
+    Arrival,
     ConsoleAddress,
     Disk,
+    DiskOffer,
     HostFacts,
     Machine,
     MachineUse,
+    MoveUse,
     Nic,
     SeenMachine,
 )
 from pilvi.compute.drivers.libvirt import devices
+from pilvi.compute.drivers.libvirt.arrivals import Arrivals
+from pilvi.compute.drivers.libvirt.departures import Departures
 from pilvi.compute.drivers.libvirt.disks import GIB, LocalDisks
 from pilvi.compute.drivers.libvirt.facts import Facts, choose_virt_type
 from pilvi.compute.drivers.libvirt.images import Fetch, ImageCache
 from pilvi.compute.drivers.libvirt.jobs import Jobs
 from pilvi.compute.drivers.libvirt.link import Link, parse
 from pilvi.compute.drivers.libvirt.looks import Looks
+from pilvi.compute.drivers.libvirt.offers import Offers
 from pilvi.compute.drivers.libvirt.places import Places, checked_key
 from pilvi.compute.drivers.libvirt.plugs import Plugs
 from pilvi.compute.drivers.libvirt.power import Power
 from pilvi.compute.drivers.libvirt.snapshots import Snapshots
+from pilvi.compute.drivers.libvirt.tls import Files, Identity
+from pilvi.compute.drivers.libvirt.tunnel import Tunnels
 from pilvi.compute.drivers.libvirt.xml import Setting, domain_element
 from pilvi.kernel.errors import HostError
 from pilvi.kernel.progress import Progress
 
+MOVES_AT_ONCE = 16  # machines that come or go; who sends more than is good for the network knows better
 COPY_PATIENCE = 300.0  # seconds that a start waits for the copying of the disk of a machine that is off
 
 
@@ -39,6 +48,11 @@ class LibvirtHypervisor:
     `state_dir` holds all files of this host's machines and tells them from other clouds' on the same libvirtd;
     `fetch` writes the bytes of an image to a path and may raise; `on_change` is told, in a thread of its own, the id
     of a machine whose power state changed, by our doing or not.
+
+    Machines on the move are carried from agent to agent: other hosts reach this one at `address`, `move_port` (0: any
+    that is free, and only while a machine is offered or expected).  `ca_file`, `cert_file` and `key_file` make both sides
+    show a certificate of the cloud's; without them the pass that one host hands to the other over the bus is the only
+    proof.
     """
 
     def __init__(
@@ -51,6 +65,10 @@ class LibvirtHypervisor:
         virt_type: Literal["auto", "kvm", "qemu"] = "auto",
         tb_cache_mib: int = 64,
         address: str = "127.0.0.1",
+        move_port: int = 0,
+        ca_file: str = "",
+        cert_file: str = "",
+        key_file: str = "",
         on_change: Callable[[str], None] | None = None,
     ) -> None:
         self.host = host
@@ -64,11 +82,20 @@ class LibvirtHypervisor:
         self._plugs = Plugs(self._link)
         self._power = Power(self._link, self._plugs)
         self._snapshots = Snapshots(self.places, self._link, self._jobs)
-        self._looks = Looks(self.places, self._link)
         self._facts = Facts(self.places, self._link, host, address, kind)
+        identity = Identity(Files(ca=ca_file, cert=cert_file, key=key_file), self.places.state_dir)
+        self._tunnels = Tunnels(identity, address, move_port)
+        moving = Jobs(MOVES_AT_ONCE)
+        self._offers = Offers(self.places, self._link, self._images, moving, self._tunnels)
+        self._arrivals = Arrivals(self.places, self._link, self._disks, self._tunnels)
+        self._departures = Departures(self.places, self._link, moving, self._tunnels)
+        self._looks = Looks(self.places, self._link, self._arrivals.expected)
+        self._offers.resume()
+        self._arrivals.resume()
 
     def close(self) -> None:
         """Let the connection go; machines are not touched."""
+        self._tunnels.close()
         self._link.close()
 
     def halt(self) -> None:
@@ -103,7 +130,10 @@ class LibvirtHypervisor:
 
     def ensure_machine(self, machine: Machine) -> None:
         wish = domain_element(machine, self._setting, self.places)
+        self._departures.settle(machine.id)
+        self._arrivals.done(machine.id)
         if machine.power in ("running", "paused"):
+            self._offers.withdraw(machine.id)  # a disk that changes cannot be read by others
             self._await_copy(machine.id)
         self.ensure_disks(machine)
         self._power.ensure(machine, wish)
@@ -121,6 +151,8 @@ class LibvirtHypervisor:
                 domain.reboot()
 
     def remove_machine(self, machine_id: str) -> None:
+        self._offers.withdraw(machine_id)
+        self._arrivals.close(machine_id)
         domain = self._link.find(machine_id)
         if domain is not None:
             self._power.remove(domain)
@@ -170,6 +202,29 @@ class LibvirtHypervisor:
 
     def remove_snapshot(self, snapshot_id: str) -> None:
         self._snapshots.remove(snapshot_id)
+
+    # -- moving to another host --------------------------------------------------------------------
+
+    def offer_disks(self, machine_id: str) -> list[DiskOffer]:
+        return self._offers.offer(machine_id)
+
+    def withdraw_disks(self, machine_id: str) -> None:
+        self._offers.withdraw(machine_id)
+
+    def fetch_disks(self, machine: Machine, offers: list[DiskOffer]) -> Progress:
+        return self._offers.fetch(machine, offers)
+
+    def ensure_arrival(self, machine: Machine) -> Arrival:
+        return self._arrivals.ensure(machine, domain_element(machine, self._setting, self.places))
+
+    def migrate(self, machine_id: str, arrival: Arrival) -> Progress:
+        return self._departures.migrate(machine_id, arrival)
+
+    def abort_migrate(self, machine_id: str) -> None:
+        self._departures.abort(machine_id)
+
+    def move_use(self, machine_id: str) -> MoveUse | None:
+        return self._departures.use(machine_id)
 
     # -- talking to machines -----------------------------------------------------------------------
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from pilvi.compute.drivers.libvirt.command import run
@@ -47,6 +50,29 @@ class ImageCache:
         for path in self.places.images.iterdir():
             if path.name.startswith(prefix) and path.stat().st_nlink == 1:
                 path.unlink(missing_ok=True)
+
+    def have(self, image_id: str, checksum: str) -> None:
+        """`ensure`, to its end.  Raises HostError."""
+        while (progress := self.ensure(image_id, checksum)).state == "working":
+            time.sleep(0.2)
+        if progress.state == "failed":
+            raise HostError(progress.why, elsewhere=progress.elsewhere)
+
+    def name_of(self, base: Path) -> str:
+        """The id of the cached image that a disk's base is a link to; empty when the cache has let go of it."""
+        with suppress(FileNotFoundError):
+            found = base.stat()
+            for path in self.places.images.iterdir():
+                if not path.name.startswith(PARTIAL) and os.path.samestat(path.stat(), found):
+                    return path.name.split(".")[0]
+        return ""
+
+    def adopt(self, base: Path, image_id: str, checksum: str, form: str) -> None:
+        """Keep a disk's base, which another host sent, for other disks too, if it is certainly that image."""
+        if len(checksum) in DIGESTS:
+            with suppress(HostError, FileExistsError):
+                verify(base, checksum, image_id)
+                os.link(base, self.places.images / f"{self.places.image_stem(image_id, checksum)}{form}")
 
     def _take(self, image_id: str, checksum: str, report: Report) -> None:
         from pilvi.image import inspect_file

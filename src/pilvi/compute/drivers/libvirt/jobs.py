@@ -50,6 +50,17 @@ class Jobs:
                 del self._jobs[subject]
             return progress
 
+    def busy(self, subject: str) -> bool:
+        """Whether there is work on the subject that has not ended."""
+        with self._lock:
+            job = self._jobs.get(subject)
+        return job is not None and not job.ended.is_set()
+
+    def known(self, subject: str) -> bool:
+        """Whether there is work on the subject, or a failure of it that was not told yet."""
+        with self._lock:
+            return subject in self._jobs
+
     def wait(self, prefix: str, seconds: float) -> bool:
         """Wait for the end of all work on subjects that begin so; False when there is some still."""
         with self._lock:

@@ -9,13 +9,17 @@ import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from pilvi.compute.drivers.libvirt import marks
 from pilvi.compute.drivers.libvirt.places import Places, checked_id
 from pilvi.kernel.errors import HostError
 
 log = logging.getLogger(__name__)
+
+RUN = Path("/run/libvirt")  # as libvirtd and QEMU see their run folder
 
 INSTALL = "apt-get install libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-system qemu-system-x86 qemu-utils"
 # the time, the program and its long argument, before what QEMU has to say about it
@@ -178,3 +182,20 @@ class Link:
 def parse(text: str) -> ET.Element:
     """A definition as libvirt tells it; it has been checked there, so no stranger's XML is read here."""
     return ET.fromstring(text)  # noqa: S314
+
+
+def is_coming(domain: Any) -> bool:
+    """Whether a domain's memory is still being received."""
+    libvirt = library()
+    return domain.state() == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION]
+
+
+def socket_of(uri: str) -> Path:
+    """The unix socket of the libvirtd of a uri."""
+    named = parse_qs(urlsplit(uri).query).get("socket", [""])[0]
+    return Path(named) if named else RUN / "libvirt-sock"
+
+
+def run_folder(uri: str) -> Path:
+    """Where we find the folder that the libvirtd of a uri, and its QEMUs, know as RUN."""
+    return socket_of(uri).parent

@@ -6,6 +6,7 @@ import ctypes
 import os
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
@@ -18,7 +19,7 @@ from pilvi.compute.drivers import (
     SeenMachine,
 )
 from pilvi.compute.drivers.libvirt import devices, marks
-from pilvi.compute.drivers.libvirt.link import Link, library, parse
+from pilvi.compute.drivers.libvirt.link import Link, is_coming, library, parse
 from pilvi.compute.drivers.libvirt.places import Places
 from pilvi.compute.drivers.libvirt.power import seen_power
 from pilvi.kernel.errors import HostError
@@ -30,8 +31,8 @@ PUNCH_HOLE = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 class Looks:
     """Reads, and changes nothing but the length of console logs."""
 
-    def __init__(self, places: Places, link: Link) -> None:
-        self.places, self.link = places, link
+    def __init__(self, places: Places, link: Link, expected: Callable[[str], bool]) -> None:
+        self.places, self.link, self.expected = places, link, expected
 
     def observe(self) -> list[SeenMachine]:
         """Every machine with a domain, and every folder of files without one: the rest of a machine half made."""
@@ -41,6 +42,8 @@ class Looks:
             machine_id = domain.UUIDString()
             self._trim_log(machine_id)
             try:
+                if self.expected(machine_id) and is_coming(domain):
+                    continue  # it is a machine of this host only when it has arrived; until then there are its files
                 seen[machine_id] = self._seen(domain, machine_id, definition)
             except libvirt.libvirtError as error:
                 if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 import xml.etree.ElementTree as ET
@@ -101,3 +102,18 @@ def read(domain: ET.Element) -> Marks | None:
         fixed=marks.get("fixed", ""),
         wish=marks.get("wish", ""),
     )
+
+
+def move(domain: ET.Element, wish: ET.Element) -> None:
+    """Put the marks of a wish on a domain that runs elsewhere still; what it was started with stays noted."""
+    before, after = domain.find(f"metadata/{TAG}"), wish.find(f"metadata/{TAG}")
+    folder = domain.find("metadata")
+    if before is None or after is None or folder is None:
+        return
+    moved = copy.deepcopy(after)
+    for name in ("reboots", "fixed"):
+        moved.set(name, before.get(name, ""))
+    if before.get("fixed") != after.get("fixed"):
+        moved.set("wish", "")  # so that the definition is held against the wish, and written again
+    folder.remove(before)
+    folder.append(moved)

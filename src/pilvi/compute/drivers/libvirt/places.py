@@ -65,6 +65,15 @@ def settle(part: Path, final: Path) -> None:
     sync_dir(final.parent)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file that only Pilvi may read, whole or not at all."""
+    part = path.with_name(f"{PARTIAL}{path.name}")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    settle(part, path)
+
+
 class Places:
     """The paths of one host.  All files of a machine lie in its folder, so that removing the folder removes all."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pilvi.network.drivers import Dhcp, DhcpSubnet, Lease
-from pilvi.network.drivers.linux import links, names
+from pilvi.network.drivers.linux import announce, links, names
 from pilvi.network.drivers.linux.dnsmasq import RUN, Dnsmasq, accepts
 from pilvi.network.drivers.linux.metadata import METADATA_ADDRESS, MetadataProxy
 from pilvi.network.drivers.linux.segments import Segments
@@ -99,6 +99,8 @@ class DhcpServers:
             if reached:
                 lines.append(f"route replace default via {reached[0]} dev {LEG}")
         links.ip(lines, namespace=namespace)
+        # guests ask it for names at the address that they know, wherever it was before
+        announce.announce(namespace, LEG, mac, sorted(at.partition("/")[0] for at in want - links.addresses(far) - {f"{METADATA_ADDRESS}/32"}))
 
     def _arguments(self, dhcp: Dhcp, leases: Path, folder: Path) -> list[str]:
         arguments = [

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-
 from pilvi.network.drivers import Router, RouterLeg
-from pilvi.network.drivers.linux import links, names, translation
+from pilvi.network.drivers.linux import announce, links, names, translation
 from pilvi.network.drivers.linux.dnsmasq import RUN, Dnsmasq
 from pilvi.network.drivers.linux.metadata import MetadataProxy
 from pilvi.network.drivers.linux.segments import Segments
@@ -42,8 +40,8 @@ class Routers:
         translation.apply(namespace, router, gateway, METADATA_PORT)
         fresh = self._ensure_addresses(namespace, router, legs, gateway)
         self._ensure_routes(namespace, router, gateway)
-        if router.gateway and router.admin_up:
-            _announce(namespace, gateway, names.mac(router.gateway.mac), fresh)
+        for name, addresses in fresh.items():
+            announce.announce(namespace, name, legs[name].mac, addresses)
         translation.end_connections(namespace, before, router)
         self._ensure_advertising(namespace, router)
         if router.metadata:
@@ -99,9 +97,9 @@ class Routers:
             if far["address"] != mac or far["mtu"] != mtu:
                 links.ip([f"link set {name} address {mac} mtu {mtu}"], namespace=namespace)
 
-    def _ensure_addresses(self, namespace: str, router: Router, legs: dict[str, RouterLeg], gateway: str) -> list[str]:
-        """Have each leg's addresses, and the floating ones on the gateway leg; gives those new on the gateway leg."""
-        seen, lines, fresh = links.addressed(namespace), [], []
+    def _ensure_addresses(self, namespace: str, router: Router, legs: dict[str, RouterLeg], gateway: str) -> dict[str, list[str]]:
+        """Have each leg's addresses, and the floating ones on the gateway leg; gives those that are new on legs in use."""
+        seen, lines, fresh = links.addressed(namespace), [], dict[str, list[str]]()
         for name, leg in legs.items():
             want = {f"{names.address(at.address)}/{int(at.prefix)}" for at in leg.addresses}
             if name == gateway:
@@ -110,8 +108,8 @@ class Routers:
             if links.is_up(seen[name]) != router.admin_up:
                 lines.append(f"link set {name} {'up' if router.admin_up else 'down'}")
             lines += links.address_changes(name, have, want)
-            if name == gateway:
-                fresh = sorted(address.partition("/")[0] for address in want - have if ":" not in address)
+            if router.admin_up:
+                fresh[name] = sorted(address.partition("/")[0] for address in want - have)
         links.ip(lines, namespace=namespace)
         return fresh
 
@@ -167,17 +165,3 @@ def _is_cable(name: str) -> bool:
 
 def _destination(printed: str) -> str:
     return "default" if printed == "default" else str(names.cidr(printed))
-
-
-def _announce(namespace: str, device: str, mac: str, addresses: list[str]) -> None:
-    """Tell the neighbours of new addresses, so that they forget who had them before."""
-    if not addresses:
-        return
-    hardware = bytes.fromhex(mac.replace(":", ""))
-    with links.inside(namespace), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
-        wire.bind((device, 0))
-        for address in addresses:
-            own = socket.inet_aton(address)
-            for operation, target in ((1, bytes(6)), (2, b"\xff" * 6)):
-                packet = b"\x00\x01\x08\x00\x06\x04" + operation.to_bytes(2) + hardware + own + target + own
-                wire.send(b"\xff" * 6 + hardware + b"\x08\x06" + packet)

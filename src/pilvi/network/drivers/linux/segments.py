@@ -13,6 +13,7 @@ from pilvi.network.drivers.linux import links, names
 
 ALIAS = "pilvi network "
 NO_NETWORK = "pilvi wire"
+_AGEING = 30  # seconds after which it is asked anew on which host a silent neighbour is: it may have moved from one that died
 _BRIDGED = {f"bridge/bridge-nf-call-{table}": value for table, value in (("iptables", "1"), ("ip6tables", "1"), ("arptables", "0"))}
 
 
@@ -173,7 +174,7 @@ class Segments:
 
     def _add_tunnel(self, tunnel: str, number: int, local: names.Address) -> None:
         """A VXLAN device sends from the namespace in which it is made, even when it lies in another."""
-        kind = f"type vxlan id {number} dstport 4789 local {local} {'udp6zerocsumrx' if local.version == 6 else ''}"
+        kind = f"type vxlan id {number} dstport 4789 ageing {_AGEING} local {local} {'udp6zerocsumrx' if local.version == 6 else ''}"
         for namespace in (self.outside, self.netns):
             if any(at["local"] == str(local) for link in links.addressed(namespace).values() for at in link["addr_info"]):
                 break
