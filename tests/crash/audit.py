@@ -10,23 +10,25 @@ from pathlib import Path
 from pilvi import findings
 from pilvi.block_storage.tables.volumes import Attachment, Backup, Snapshot, Volume
 from pilvi.compute.drivers import VolumeDisk
+from pilvi.compute.drivers.fake_world import FakeWorld
 from pilvi.compute.logic import flavor_specs
-from pilvi.compute.tables.migrations import Migration
+from pilvi.compute.tables.migrations import ENDED, Migration
 from pilvi.compute.tables.servers import Device, Server
 from pilvi.image.tables import Image
 from pilvi.kernel.db import Transaction
+from pilvi.network.drivers.fake import FakeWiring
 from pilvi.network.tables import Allocation as Address
 from pilvi.network.tables import Port, PortGroup, Router
 from pilvi.placement.tables import Allocation as Room
 from pilvi.placement.tables import Consumer, Stock
-from tests.crash.lives import HOST, Life
+from tests.crash.lives import Watched
 
 RESTING = ("active", "stopped", "paused", "suspended", "rescued", "resized", "shelved", "shelved_offloaded", "soft-delete", "error")
 ON_HOST = ("active", "stopped", "paused", "suspended", "rescued", "resized", "shelved", "soft-delete")
 VOLUME_RESTING = ("available", "in-use", "error", "error_extending", "error_deleting", "error_restoring", "error_attaching")
 
 
-def settled(life: Life, *, within: float = 15.0) -> None:
+def settled(life: Watched, *, within: float = 15.0) -> None:
     """Wait until no workflow is left and the audit finds nothing; AssertionError with what it finds else."""
     life.idle(within)
     try:
@@ -37,7 +39,7 @@ def settled(life: Life, *, within: float = 15.0) -> None:
         life.idle(within)
 
 
-def troubles(life: Life) -> list[str]:
+def troubles(life: Watched) -> list[str]:
     """All that is wrong, in sentences."""
     told = findings.check(life.program)["findings"]
     found = [f"pilvi check: {one['sentence']}" for one in told]
@@ -60,6 +62,8 @@ def _servers(tx: Transaction) -> Iterator[str]:
             yield f"server {one.name} is in error without a reason"
         if one.vm_state in ON_HOST and not one.host:
             yield f"server {one.name} is {one.vm_state} on no host"
+        if one.other_host and one.old_flavor is None:
+            yield f"server {one.name} is still said to go to {one.other_host}"
         if one.vm_state == "shelved_offloaded" and one.host:
             yield f"server {one.name} is offloaded, yet on {one.host}"
 
@@ -81,7 +85,7 @@ def _rooms(tx: Transaction) -> Iterator[str]:
                 wanted[migration.uuid] = flavor_specs.resources(one.old_flavor, on_volume=not one.image_id)
     for consumer in held.keys() | wanted.keys():
         if held.get(consumer) != wanted.get(consumer):
-            yield f"claim of {consumer}: holds {held.get(consumer)}, shall hold {wanted.get(consumer)}"
+            yield f"claim of {consumer} ({_who(tx, consumer)}): holds {held.get(consumer)}, shall hold {wanted.get(consumer)}"
     for stock in tx.all(Stock):
         if stock.used != sums[stock.provider, stock.resource_class]:
             yield f"{stock.resource_class}: {stock.used} are noted as used, {sums[stock.provider, stock.resource_class]} are"
@@ -89,10 +93,18 @@ def _rooms(tx: Transaction) -> Iterator[str]:
         if consumer.uuid not in held:
             yield f"consumer {consumer.uuid} holds nothing"
     for migration in tx.all(Migration):
-        if migration.status not in ("finished", "confirmed", "reverted", "error"):
+        if migration.status not in ("finished", *ENDED):
             server = _living(tx).get(migration.server_id)
             if server is not None:
                 yield f"migration of {server.name} is stuck: {migration.status}"
+
+
+def _who(tx: Transaction, consumer: str) -> str:
+    """What a consumer of room is."""
+    server, migration = tx.get(Server, consumer), tx.one(Migration, Migration.c.uuid == consumer)
+    if server is not None:
+        return f"{server.name}, {'deleted' if server.deleted_at else server.vm_state}, on {server.host}"
+    return f"{migration.status} migration of {migration.server_id}" if migration is not None else "nobody that is known"
 
 
 def _ports(tx: Transaction) -> Iterator[str]:
@@ -134,7 +146,7 @@ def _volumes(tx: Transaction) -> Iterator[str]:
         if row.server_id not in servers:
             yield f"attachment {row.id} is for the server {row.server_id}, which is not there"
         elif device is None:
-            yield f"attachment {row.id} is not known to its server"
+            yield f"attachment {row.id} is not known to its server, or is one too many"
         if row.volume_id not in volumes:
             yield f"attachment {row.id} is of the volume {row.volume_id}, which is not there"
     for one in volumes.values():
@@ -182,17 +194,21 @@ def _images(tx: Transaction) -> Iterator[str]:
             yield f"image {image.name} waits for data that will not come"
 
 
-def _machines(tx: Transaction, life: Life) -> Iterator[str]:
-    world = life.world.machines
+def _machines(tx: Transaction, life: Watched) -> Iterator[str]:
+    for host, world in life.world.hosts().items():
+        yield from _machines_on(tx, host, world)
+
+
+def _machines_on(tx: Transaction, host: str, world: FakeWorld) -> Iterator[str]:
     servers = _living(tx)
     rows = tx.all(Device)
     with world.lock:
         for machine_id in world.machines.keys() | world.disks.keys():
             server = servers.get(machine_id)
-            if server is None or server.host != HOST:
-                yield f"machine {machine_id} is on the host for {'no server' if server is None else server.name + ', which is not there'}"
+            if server is None or host not in (server.host, server.other_host):
+                yield f"machine {machine_id} is on {host} for {'no server' if server is None else server.name + ', which is not there'}"
         for server in servers.values():
-            if server.vm_state not in ON_HOST:
+            if server.vm_state not in ON_HOST or server.host != host:
                 continue
             machine = world.machines.get(server.id)
             if machine is None:
@@ -210,38 +226,41 @@ def _machines(tx: Transaction, life: Life) -> Iterator[str]:
                 yield f"the machine of {server.name} has another size than its server"
             generations = {name.rpartition(".")[2] for name in world.disks.get(server.id, {}) if name.startswith("root")}
             if generations - {str(server.generation)}:
-                yield f"the root disks of {server.name} on the host are {generations}, its generation is {server.generation}"
+                yield f"the root disks of {server.name} on {host} are {generations}, its generation is {server.generation}"
         if world.snapshots:
-            yield f"snapshots lie about on the host: {sorted(world.snapshots)}"
+            yield f"snapshots lie about on {host}: {sorted(world.snapshots)}"
 
 
-def _wires(tx: Transaction, life: Life) -> Iterator[str]:
-    wiring = life.world.wires.get(HOST)
-    if wiring is None:
-        return
-    rows = tx.all(Port, Port.c.host_id == HOST)
+def _wires(tx: Transaction, life: Watched) -> Iterator[str]:
+    for host, wiring in life.world.wires.items():
+        yield from _wires_on(tx, host, wiring)
+
+
+def _wires_on(tx: Transaction, host: str, wiring: FakeWiring) -> Iterator[str]:
+    rows = tx.all(Port, Port.c.host_id == host)
     bound = {one.id for one in rows if not one.device_owner.startswith("network:")}
     if set(wiring.ports) - bound:
-        yield f"ports are plugged that should not be: {sorted(set(wiring.ports) - bound)}"
-    running = {nic.port_id for one in _living(tx).values() if one.vm_state in ("active", "rescued", "resized") for nic in one.nics}
+        yield f"ports are plugged on {host} that should not be: {sorted(set(wiring.ports) - bound)}"
+    there = [one for one in _living(tx).values() if one.host == host]
+    running = {nic.port_id for one in there if one.vm_state in ("active", "rescued", "resized") for nic in one.nics}
     if running - set(wiring.ports):
-        yield f"ports of running servers are not plugged: {sorted(running - set(wiring.ports))}"
+        yield f"ports of running servers are not plugged on {host}: {sorted(running - set(wiring.ports))}"
     for port in rows:
         plugged = wiring.ports.get(port.id)
         if plugged is not None and {one.address for one in plugged.fixed_ips} != {one.ip_address for one in port.fixed_ips}:
             yield f"port {port.id} is plugged with other addresses than it has"
     dhcp = {one.network_id for one in rows if one.device_owner == "network:dhcp"}
     if set(wiring.dhcp) != dhcp:
-        yield f"DHCP is served for {sorted(wiring.dhcp)}, not for {sorted(dhcp)}"
+        yield f"DHCP is served on {host} for {sorted(wiring.dhcp)}, not for {sorted(dhcp)}"
     networks = {one.network_id for one in rows}
     if set(wiring.segments) != networks:
-        yield f"the host has the networks {sorted(wiring.segments)}, not {sorted(networks)}"
-    routers = {one.id for one in tx.all(Router, Router.c.host == HOST)}
+        yield f"{host} has the networks {sorted(wiring.segments)}, not {sorted(networks)}"
+    routers = {one.id for one in tx.all(Router, Router.c.host == host)}
     if set(wiring.routers) != routers:
-        yield f"the host has the routers {sorted(wiring.routers)}, not {sorted(routers)}"
+        yield f"{host} has the routers {sorted(wiring.routers)}, not {sorted(routers)}"
 
 
-def _disks(tx: Transaction, life: Life) -> Iterator[str]:
+def _disks(tx: Transaction, life: Watched) -> Iterator[str]:
     world = life.world.volumes
     rows = {one.id: one for one in tx.all(Volume)}
     attachments = {one.id: one for one in tx.all(Attachment)}

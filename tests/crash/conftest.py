@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.lives import Story, Template, make_template
+from tests.crash.rig import Rig
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,19 @@ def new_story(template: Template, tmp_path: Path) -> Iterator[Callable[..., Stor
     yield make
     for one in made:
         one.end()
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """The database server and the broker of a module's clouds."""
+    made = Rig(tmp_path_factory.mktemp("rig"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def rig(servers: Rig) -> Iterator[Rig]:
+    """The servers, without any cloud before and after."""
+    yield servers
+    for cloud in [*servers.clouds]:
+        servers.end(cloud)

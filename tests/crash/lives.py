@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import shutil
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,15 +14,19 @@ from typing import Any, NoReturn
 
 from pilvi import identity, program
 from pilvi.block_storage.drivers.fake import VolumeWorld
+from pilvi.compute.agent import serve as serve_compute
 from pilvi.compute.drivers.fake import FakeHypervisor
 from pilvi.compute.drivers.fake_world import FakeWorld, small_disk
 from pilvi.kernel import clock
 from pilvi.kernel.context import Caller
+from pilvi.kernel.db import Transaction
 from pilvi.kernel.faults import Faults, Switch
-from pilvi.kernel.testing import people
+from pilvi.kernel.program import Program
+from pilvi.kernel.testing import databases, people
 from pilvi.kernel.testing.cloud import Cloud
 from pilvi.kernel.workflows.store import Work
 from pilvi.network.drivers.fake import FakeWiring
+from pilvi.network.roles import serve_network
 
 HOST = "node1"
 COMPUTE, VOLUME = "compute 2.90", "volume 3.70"
@@ -38,6 +44,11 @@ class World:
     wires: dict[str, FakeWiring] = field(default_factory=dict)
     volumes: VolumeWorld = field(default_factory=VolumeWorld)
     switches: list[tuple[str, Switch]] = field(default_factory=list)  # (service, fault), in every life
+    others: dict[str, FakeWorld] = field(default_factory=dict)  # machines of further hosts
+
+    def hosts(self) -> dict[str, FakeWorld]:
+        """What lies on each host."""
+        return {HOST: self.machines, **self.others}
 
 
 class Bridge:
@@ -81,7 +92,53 @@ def bridge() -> Bridge:
     return Bridge()
 
 
-class Life(Cloud):
+class Watched:
+    """Looks into a cloud's database and waits for its work to end."""
+
+    program: Program
+    world: World
+
+    def works(self) -> list[Work]:
+        """The workflows that are not finished."""
+        return self.program.db.run(lambda tx: tx.all(Work), write=False)
+
+    def idle(self, within: float = 15.0) -> None:
+        """Wait until no workflow is left; those that rest are not waited for but woken."""
+
+        def done() -> bool:
+            left = self.works()
+            if left and all(one.wake_at > clock.now() for one in left):
+                self.hurry()
+            return not left
+
+        try:
+            self.wait(done, within=within)
+        except AssertionError:
+            left = [(one.kind, one.subject, one.step, one.attempts) for one in self.works()]
+            raise AssertionError(f"workflows do not end: {left}") from None
+
+    def hurry(self) -> None:
+        """Have all that waits look again now."""
+
+        def wake(tx: Transaction) -> None:
+            tx.update(Work, wake_at=0.0, woken=Work.c.woken + 1)
+            tx.after_commit(self.program.workflows.alarm)
+
+        self.program.db.run(wake)
+
+    def wait(self, condition: Callable[[], Any], *, within: float = 10.0) -> Any:
+        """The condition's first true value; AssertionError when it stays false for `within` seconds."""
+        end = time.monotonic() + within
+        while True:
+            value = condition()
+            if value:
+                return value
+            if time.monotonic() > end:
+                raise AssertionError(f"not so within {within:g} s")
+            time.sleep(0.005)
+
+
+class Life(Watched, Cloud):
     """The whole program on fake drivers, from its start until it is killed or stopped."""
 
     def __init__(self, state: Path, world: World, **settings: Any) -> None:
@@ -91,6 +148,7 @@ class Life(Cloud):
         super().__init__(state, program.SERVICES, program.Settings, api={"port": bridge().port}, **fakes)
         self.world = world
         self.killed = threading.Event()
+        self._joined: list[Callable[[], None]] = []  # stop the agents of further hosts
         self.faults = {name: Faults() for name in ("compute", "network", "block_storage")}
         for name, switch in world.switches:
             self.faults[name].switches.append(switch)
@@ -106,7 +164,21 @@ class Life(Cloud):
     def start(self) -> Life:
         bridge().life = self
         super().start()
+        for host in self.world.others:
+            self.join(host)
         return self
+
+    def join(self, host: str) -> None:
+        """Have a further host, with its compute and network agents, in the same process; it finds what lies on it."""
+        world = self.world.others.setdefault(host, FakeWorld(others=self.world.machines.others))
+        driver = FakeHypervisor(host, faults=self.faults["compute"], world=world)
+        self._joined.append(serve_network(self.program, host=host))
+        self._joined.append(serve_compute(self.program, host=host, driver=driver))
+
+    def stop(self) -> None:
+        while self._joined:
+            self._joined.pop()()
+        super().stop()
 
     def break_verb(self, service: str, verb: str, why: str = "told to fail", times: int | None = None) -> None:
         """Have a driver's verb fail, in this life and in those that follow."""
@@ -142,34 +214,6 @@ class Life(Cloud):
         told = self.say(method, path, body, person=person, version=version, **options)
         assert told.status < 300, f"{method} {path}: {told}"
         return told.json() if told.content else None
-
-    # -- looking -----------------------------------------------------------------------------------
-
-    def works(self) -> list[Work]:
-        """The workflows that are not finished."""
-        with self.program.db.transaction(write=False) as tx:
-            return tx.all(Work)
-
-    def idle(self, within: float = 15.0) -> None:
-        """Wait until no workflow is left; those that rest are not waited for but woken."""
-
-        def done() -> bool:
-            left = self.works()
-            if left and all(one.wake_at > clock.now() for one in left):
-                self.hurry()
-            return not left
-
-        try:
-            self.wait(done, within=within)
-        except AssertionError:
-            left = [(one.kind, one.subject, one.step, one.attempts) for one in self.works()]
-            raise AssertionError(f"workflows do not end: {left}") from None
-
-    def hurry(self) -> None:
-        """Have all that waits look again now."""
-        with self.program.db.transaction() as tx:
-            tx.update(Work, wake_at=0.0, woken=Work.c.woken + 1)
-            tx.after_commit(self.program.workflows.alarm)
 
 
 def die(*args: Any, **options: Any) -> NoReturn:
@@ -212,6 +256,7 @@ class Story:
         self.image, self.network = template.image, template.network
         self.folder, self.settings = folder, settings
         shutil.copytree(template.folder, folder, dirs_exist_ok=True)
+        databases.copy(template.folder, folder)
         self.world = World()
         self.lives: list[Life] = []
         self.next_life()

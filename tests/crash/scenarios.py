@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.crash import compute_scenarios, other_scenarios
+from tests.crash import compute_scenarios, move_scenarios, other_scenarios
 from tests.crash.scenario import SCENARIOS, WORKFLOWS, Scenario
 
-__all__ = ["SCENARIOS", "WORKFLOWS", "Scenario", "compute_scenarios", "other_scenarios"]
+__all__ = ["SCENARIOS", "WORKFLOWS", "Scenario", "compute_scenarios", "move_scenarios", "other_scenarios"]

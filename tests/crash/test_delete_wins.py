@@ -50,8 +50,9 @@ def test_delete_wins(story: Story, scenario: Scenario, step: str, when: str) -> 
 def nothing_is_held(story: Story) -> None:
     """No machine, no port with a device, no volume in use: only what people made is left, free, and what that needs."""
     world, life = story.world, story.life
-    assert not world.machines.machines
-    assert not world.machines.disks
+    for machines in world.hosts().values():
+        assert not machines.machines
+        assert not machines.disks
     assert not [one for one in life.ask("GET", f"{NETWORK}/ports")["ports"] if one["device_owner"].startswith("compute:")]
     volumes = life.ask("GET", f"{VOLUMES}/volumes/detail")["volumes"]
     assert {one["status"] for one in volumes} <= {"available"}, volumes

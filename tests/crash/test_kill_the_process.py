@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from pilvi.compute.drivers.fake_world import small_disk
+from pilvi.kernel.testing import databases
 from tests.crash import audit, process
 from tests.crash.lives import HOST, Life, World
 
@@ -41,7 +42,8 @@ class Pilvi:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         own = {"PILVI_API__PORT": str(self.port), "PILVI_HOST": HOST, "CRASH_WORLD": str(self.world), "PYTHONPATH": f"{TOP / 'src'}:{TOP}"}
-        self.environment = {**os.environ, **own, **{f"PILVI_{name}": "-1" for name in UNLIMITED}}
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("PILVI_")}
+        self.environment = {**outside, **own, **databases.environment(self.state), **{f"PILVI_{name}": "-1" for name in UNLIMITED}}
         self.running: subprocess.Popen[bytes] | None = None
         self.token = ""
         self.answers = threading.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 
 from pilvi import program
 from pilvi.kernel.db import Database, metadata
-from pilvi.kernel.db.migrations import head, migrate, upgrade
+from pilvi.kernel.db.migrations import VERSIONS, head, migrate, upgrade
 from pilvi.kernel.errors import Unavailable
 from pilvi.kernel.testing import databases
 
@@ -68,4 +69,32 @@ def test_a_start_that_was_interrupted_is_gone_on_with(tmp_path: Path) -> None:
             connection.execute(sa.text(f"DROP TABLE {table}"))
     migrate(database)
     assert differences(database) == []
+    database.close()
+
+
+def _filler(column: sa.Column[Any]) -> object:
+    """A value that such a column may hold."""
+    if isinstance(column.type, sa.Boolean):
+        return True
+    if isinstance(column.type, (sa.Integer, sa.Float, sa.Numeric)):
+        return 1
+    return b"x" if isinstance(column.type, sa.LargeBinary) else "1"
+
+
+@pytest.mark.parametrize("revision", sorted(file.name[:4] for file in VERSIONS.glob("[0-9]*.py"))[:-1])
+def test_the_rows_of_an_older_program_are_carried_over(tmp_path: Path, revision: str) -> None:
+    """Whatever a table held before, its rows can be read by the classes of now: what they lacked has its default."""
+    database = Database(databases.bare(tmp_path))
+    upgrade(database, revision)
+    old = sa.MetaData()
+    with database.engine.begin() as connection:
+        old.reflect(connection)
+        held = [table for table in old.sorted_tables if table.name != "alembic_version"]
+        for table in held:
+            connection.execute(table.insert(), {column.name: _filler(column) for column in table.columns})
+    upgrade(database)
+    with database.engine.connect() as connection:
+        for table in held:
+            columns = [column for column in metadata.tables[table.name].columns if column.name not in table.columns]
+            assert len(connection.execute(sa.select(sa.literal(1), *columns)).all()) == 1, table.name
     database.close()

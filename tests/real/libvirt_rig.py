@@ -128,6 +128,16 @@ class Guest:
         before, _, self.heard = self.heard.partition(text)
         return before
 
+    def first_of(self, *texts: str, within: float = 60) -> str:
+        """Listen until one of the texts comes; which it was."""
+        until = time.monotonic() + within
+        while not (found := [text for text in texts if text in self.heard]):
+            self.connection.settimeout(max(0.1, until - time.monotonic()))
+            piece = self.connection.recv(4096)
+            assert piece, f"the console ended before {texts}: {self.heard}"
+            self.heard += piece.decode(errors="replace")
+        return found[0]
+
     def say(self, line: str) -> None:
         self.connection.sendall(f"{line}\n".encode())
 

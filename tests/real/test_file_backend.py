@@ -19,7 +19,9 @@ import pytest
 from pilvi.block_storage.drivers import Connection, FromImage, FromSnapshot, FromVolume, SeenVolume, VolumeSpec
 from pilvi.block_storage.drivers.file import FileBackend
 from pilvi.block_storage.drivers.file.qmp import Monitor, Refused
+from pilvi.block_storage.drivers.gates import Ways
 from pilvi.image.inspect import inspect_file
+from pilvi.kernel.certificates import Authority
 from pilvi.kernel.errors import HostError
 from pilvi.kernel.progress import Progress
 
@@ -53,8 +55,6 @@ class Guest:
     def __init__(self, connection: Connection, folder: Path, *, read_only: bool = False) -> None:
         self._monitor_path = folder / f"guest-{connection.export[:8]}-{os.urandom(2).hex()}.sock"
         server = f"type=unix,server.path={connection.path}"
-        if connection.host:
-            server = f"type=inet,server.host={connection.host},server.port={connection.port}"
         disk = f"driver=nbd,node-name=disk,export={connection.export},reconnect-delay=20,server.{server}"
         command = ["qemu-system-x86_64", "-machine", "none", "-nodefaults", "-display", "none"]
         command += ["-qmp", f"unix:{self._monitor_path},server=on,wait=off"]
@@ -235,8 +235,6 @@ def test_the_daemon_outlives_this_program_and_is_found_again(
     guest.write(5)
     again.remove_export(ONE, ATTACHMENT)
     assert again.observe()[0].exports == [OTHER]
-    with pytest.raises(HostError, match="elsewhere than configured"):
-        FileBackend("here", tmp_path / "state", run_dir=run_dir, address="127.0.0.1").observe()
 
 
 def test_a_foreign_process_in_the_pid_file_is_left_alone(backend: FileBackend, run_dir: Path) -> None:
@@ -265,20 +263,82 @@ def test_several_guests_share_a_volume_and_a_reader_cannot_write(backend: FileBa
     one.check(10)
 
 
-def test_by_tcp_for_other_hosts(tmp_path: Path, run_dir: Path, start: Callable[..., Guest]) -> None:
+@pytest.fixture
+def afar(tmp_path: Path, run_dir: Path) -> Iterator[FileBackend]:
+    """A back end that serves other hosts' guests."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    backend = FileBackend("here", tmp_path / "state", run_dir=run_dir, address="127.0.0.1", port=port)
-    try:
-        make(backend)
-        connection = backend.ensure_export(ONE, ATTACHMENT, "there", local=False)
-        assert connection == Connection(kind="nbd", host="127.0.0.1", port=port, export=ATTACHMENT)
-        guest = start(connection)
-        guest.write(4)
-        guest.check(4)
-    finally:
-        backend.stop()
+    authority = Authority(tmp_path / "tls")
+    authority.ensure()
+    certificate = authority.ensure_own("here", ["127.0.0.1"])
+    backend = FileBackend("here", tmp_path / "state", run_dir=run_dir, address="127.0.0.1", port=port, certificate=certificate)
+    yield backend
+    backend.stop()
+
+
+@pytest.fixture
+def ways(run_dir: Path) -> Iterator[Ways]:
+    """Another host's ways to it."""
+    made = Ways(run_dir / "ways")
+    yield made
+    made.stop()
+
+
+def way(ways: Ways, connection: Connection, **other: str) -> Connection:
+    """The connection as a guest on the other host meets it."""
+    words = {name: getattr(connection, name) for name in ("host", "port", "export", "secret", "pin")} | other
+    return Connection(kind="nbd", path=ways.ensure("server", f"{ONE}{other}", **words), export=connection.export)
+
+
+def test_other_hosts_guests_come_through_the_gates(afar: FileBackend, ways: Ways, start: Callable[..., Guest]) -> None:
+    make(afar)
+    connection = afar.ensure_export(ONE, ATTACHMENT, "there", local=False)
+    assert connection.host == "127.0.0.1"
+    assert connection.secret
+    assert connection.secret not in repr(connection)
+    assert afar.ensure_export(ONE, ATTACHMENT, "there", local=False) == connection, "said twice it is the same way"
+    near = afar.ensure_export(ONE, OTHER, "here", local=True)
+    guest = start(way(ways, connection))
+    guest.write(4)
+    guest.check(4)
+    start(near).check(4)
+    afar.ensure_size(ONE, 2)
+    guest.write(5)
+    guest.check(5)
+
+
+def test_the_gates_let_nobody_else_in(afar: FileBackend, ways: Ways) -> None:
+    make(afar)
+    connection = afar.ensure_export(ONE, ATTACHMENT, "there", local=False)
+    afar.ensure_export(ONE, OTHER, "here", local=True)
+
+    def reaches(at: Connection, export: str) -> bool:
+        asked = ["qemu-img", "info", "--image-opts", f"driver=nbd,server.type=unix,server.path={at.path},export={export}"]
+        return subprocess.run(asked, capture_output=True, timeout=30, check=False).returncode == 0
+
+    good = way(ways, connection)
+    assert reaches(good, ATTACHMENT)
+    assert not reaches(good, OTHER), "a way leads to its own export only"
+    assert not reaches(way(ways, connection, secret="0" * 64), ATTACHMENT)
+    assert not reaches(way(ways, connection, pin="0" * 64), ATTACHMENT), "somebody else answers there"
+    assert not reaches(way(ways, connection, export=OTHER), OTHER), "each export has a secret of its own"
+    afar.remove_export(ONE, ATTACHMENT)
+    assert not reaches(good, ATTACHMENT)
+
+
+def test_gates_outlive_the_program_and_come_back(afar: FileBackend, ways: Ways, start: Callable[..., Guest], run_dir: Path) -> None:
+    make(afar)
+    guest = start(way(ways, afar.ensure_export(ONE, ATTACHMENT, "there", local=False)))
+    for value, folder, heal in ((4, run_dir / "gate", afar.observe), (5, run_dir / "ways", Ways(run_dir / "ways").heal)):
+        guest.write(value)
+        before = int((folder / "pid").read_text())
+        heal()
+        assert int((folder / "pid").read_text()) == before, "one that runs is found again"
+        os.kill(before, signal.SIGKILL)
+        until(lambda pid=before: not Path(f"/proc/{pid}").exists())
+        heal()
+        guest.check(value)
 
 
 def test_without_an_address_other_hosts_are_told_so(backend: FileBackend, tmp_path: Path, run_dir: Path) -> None:

@@ -67,8 +67,8 @@ def _make(connection: sa.Connection) -> None:
     connection.execute(_mark.update().values(version_num=head()))
 
 
-def upgrade(database: Database) -> None:
-    """Run all revisions that the database does not have."""
+def upgrade(database: Database, to: str = "head") -> None:
+    """Run all revisions that the database does not have, up to that one."""
     from alembic.runtime.environment import EnvironmentContext
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
@@ -76,7 +76,7 @@ def upgrade(database: Database) -> None:
     script = ScriptDirectory(str(VERSIONS.parent), version_locations=[str(VERSIONS)])
 
     def steps(revision: object, _context: MigrationContext) -> object:
-        return script._upgrade_revs("head", revision)  # type: ignore[arg-type]  # noqa: SLF001
+        return script._upgrade_revs(to, revision)  # type: ignore[arg-type]  # noqa: SLF001
 
     from alembic.config import Config
 
