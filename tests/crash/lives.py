@@ -201,10 +201,12 @@ class Life(Watched, Cloud):
     def bury(self) -> None:
         """End the threads of a life that was killed."""
         self.kill()
-        try:
-            self.stop()
-        except Killed:
-            pass  # what would have been said at the end is not said
+        while True:
+            try:
+                self.stop()
+                return
+            except Killed:
+                continue  # what would have been said at the end is not said; the rest is ended
 
     # -- speaking ----------------------------------------------------------------------------------
 

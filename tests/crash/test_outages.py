@@ -192,7 +192,7 @@ def test_a_host_dies_for_good(rig: Rig) -> None:
     cloud.wait(lambda: statuses(cloud) == {"lucky": "ACTIVE"}, within=20)
     assert servers(cloud)["lucky"]["OS-EXT-SRV-ATTR:host"] == HOST
     waiting = [work.kind for work in cloud.works() if work.wake_at > clock.now()]
-    assert set(waiting) <= {"CleanHost", "CloseExport", "RealizePort", "RealizeNetwork"}, waiting
+    assert set(waiting) <= {"CleanHost", "CloseExport", "RealizePort", "RealizeNetwork", "RealizeGroup"}, waiting
     assert cloud.world.others["node2"].machines  # nobody has been there to remove them
     for part in (cloud.parts["compute2"], cloud.parts["network2"]):
         part.start()

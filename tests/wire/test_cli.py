@@ -89,7 +89,7 @@ def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
 def test_up_again_says_already_up(cloud: RealCloud) -> None:
     before = cloud.pid()
     done = cloud.say("up", "--fake")
-    assert (done.returncode, done.stdout) == (0, f"already up: {cloud.url}\n")
+    assert (done.returncode, done.stdout) == (0, f"already up: {cloud.url}   {cloud.state / 'openrc'}\n")
     assert cloud.pid() == before
 
 

@@ -55,10 +55,11 @@ def services(ctx: Context, *, binary: str | None = None, host: str | None = None
     """All services of compute: the control roles of every process, and an agent on each host."""
     settings = ctx.program.settings.compute
     found: list[ServiceRecord] = []
-    for process in processes.known(ctx.db):
-        for state in process.roles:
-            name = CONTROL.get(state.role)
-            if name is None:
+    known = processes.known(ctx.db)
+    for role, name in CONTROL.items():
+        for process in known:
+            state = next((one for one in process.roles if one.role == role), None)
+            if state is None:
                 continue
             ref = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.{process.id}"))
             found.append(

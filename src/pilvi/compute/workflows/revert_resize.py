@@ -77,11 +77,12 @@ class RevertResize(ServerWork):
     def failed(self, ctx: Context, why: str) -> None:
         """Before it has turned back, it waits for its owner's word again."""
         server = self.load(ctx)
-        if server.other_host is None:
+        if server.old_flavor is None:
             note(ctx.db, self.migration, "error", message=why)
             self.fall(ctx, why)
             return
-        volumes.drop_there(ctx, server)
+        if server.other_host:
+            volumes.drop_there(ctx, server)
         note(ctx.db, self.migration, "finished")
         self.fall(ctx, why, vm_state="resized", task_state="resize_finish")
         ctx.start(ReturnServer(server=self.server))

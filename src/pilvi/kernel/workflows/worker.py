@@ -90,6 +90,8 @@ class Worker:
                         self._running[work.id] = work
                     self._pool.submit(self._run_safely, work)
                 free -= len(taken)
+                if taken and free <= 0 and not self.program.db.embedded:
+                    self.program.knocker.ring()  # there may be more than this worker can take: others may have a thread free
                 due = self._next_due() if free > 0 else None
             except exc.SQLAlchemyError as error:
                 log.warning("the database does not answer; workflows wait", why=type(error).__name__)
@@ -97,8 +99,6 @@ class Worker:
             except PilviError as error:
                 log.warning("workflows wait", why=error.message)
                 due = clock.now() + 1
-            if free <= 0 and due is not None and due <= clock.now():
-                self.program.knocker.ring()  # more than this worker can take: others may have a thread free
             pause = _IDLE if due is None else min(max(due - clock.now(), 0.005), _IDLE)
             self._ring.wait(pause if free > 0 else _IDLE)
 
