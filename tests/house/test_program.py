@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from pilvi import program
 from pilvi.block_storage import drivers as volume_drivers
+from pilvi.cli.test import THE_SAME
 from pilvi.compute import drivers as compute_drivers
 from pilvi.image import stores
 from pilvi.kernel.db import metadata
@@ -85,3 +87,8 @@ def test_no_driver_lacks_a_verb(name: str, contract: type, path: str) -> None:
         offered = getattr(driver, verb, None)
         assert callable(offered), f"driver {name} lacks {verb}"
         assert list(inspect.signature(offered).parameters) == list(inspect.signature(declared).parameters), f"{name}.{verb} takes other parameters"
+
+
+def test_what_a_second_run_of_the_tests_leaves_out_is_there() -> None:
+    root = Path(__file__).resolve().parents[2]
+    assert [path for path in THE_SAME if not (root / path).exists()] == []
