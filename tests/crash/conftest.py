@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +11,23 @@ import pytest
 
 from tests.crash.lives import Story, Template, make_template
 from tests.crash.rig import Rig
+
+# many cases of one rule: $CRASH_SAMPLE=N plays N of them, $CRASH_SEED the same ones again
+MANY = ("test_every_step.py", "test_failing_hosts.py", "test_delete_wins.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Play a sample of the cases when one is asked for: on a database server each costs seconds."""
+    wanted = int(os.environ.get("CRASH_SAMPLE", "0"))
+    many = [item for item in items if item.path.name in MANY]
+    if not wanted or len(many) <= wanted:
+        return
+    seed = os.environ.setdefault("CRASH_SEED", str(random.randrange(1, 1 << 30)))  # all workers of a run must choose alike
+    kept = set(random.Random(seed).sample([item.nodeid for item in many], wanted))
+    dropped = [item for item in many if item.nodeid not in kept]
+    items[:] = [item for item in items if item not in set(dropped)]
+    config.hook.pytest_deselected(items=dropped)
+    print(f"CRASH_SEED={seed}: {wanted} of {len(many)} cases")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 
 from pilvi.control import PATHS
 from pilvi.kernel import agent, clock, metrics, processes
+from pilvi.kernel.bus.local import LocalBus
 from pilvi.kernel.config import read
 from pilvi.kernel.errors import Unavailable
 from pilvi.kernel.processes import TOPIC, Process, Processes, Report, RoleState
@@ -64,5 +65,5 @@ def test_a_program_of_agents_alone_has_no_database(cloud: Cloud, tmp_path: Path)
             program.db.transaction()
         assert not (tmp_path / "n2" / "pilvi.db").exists()
     finally:
-        program.bus = type(program.bus)()  # the cloud's is still in use
+        program.bus = LocalBus()  # the cloud's is still in use
         program.stop()

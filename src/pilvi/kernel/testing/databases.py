@@ -1,6 +1,6 @@
 """Which database and bus a test's cloud has: SQLite in its state folder, or one of its own on the server that the run is on.
 
-`pilvi test --database postgresql --bus nats` starts servers and names them in $PILVI_TEST_DATABASE and $PILVI_TEST_BUS.
+`pilvi test --database postgresql --bus nats` starts servers and names them in $TEST_DATABASE_URL and $TEST_BUS_URL.
 Databases with all tables are made once and emptied after each test, which is much faster than making them.
 """
 
@@ -21,7 +21,7 @@ from pilvi.kernel.db import Database, metadata
 from pilvi.kernel.db.migrations import migrate
 from pilvi.kernel.ids import new_word
 
-VARIABLE, BUS = "PILVI_TEST_DATABASE", "PILVI_TEST_BUS"
+VARIABLE, BUS = "TEST_DATABASE_URL", "TEST_BUS_URL"
 
 
 def kind() -> str:
@@ -78,7 +78,7 @@ def release(folder: Path) -> None:
 
 
 def bus() -> dict[str, str]:
-    """What a cloud is told of its bus: the one that the run is on ($PILVI_TEST_BUS), under a prefix where nobody else hears it."""
+    """What a cloud is told of its bus: the one that the run is on ($TEST_BUS_URL), under a prefix where nobody else hears it."""
     chosen = os.environ.get(BUS, "")
     return {"url": chosen, "prefix": new_word(12)} if chosen else {}
 
