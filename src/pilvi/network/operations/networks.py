@@ -81,7 +81,7 @@ def delete(ctx: Context, row: Network) -> None:
     ctx.db.lock(Network, row.id)
     for floating in ctx.db.all(FloatingIp, FloatingIp.c.floating_network_id == row.id, FloatingIp.c.router_id.is_(None)):
         floating_ips.delete(ctx, floating)
-    ports = ctx.db.all(Port, Port.c.network_id == row.id)
+    ports = ctx.db.all(Port, Port.c.network_id == row.id, order=[Port.c.created_at, Port.c.id])
     strangers = [port for port in ports if not port.device_owner.startswith(NETWORK_OWNED) or port.device_owner == ROUTER_GATEWAY]
     strangers += [port for port in ports if port.device_owner in ("network:router_interface", "network:floatingip")]
     if strangers:
