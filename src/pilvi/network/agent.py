@@ -29,7 +29,9 @@ class NetworkAgent:
 
     def __init__(self, bus: Bus, host: str, fabric: Fabric, *, settings: Any) -> None:
         self._host, self._fabric, self._settings = host, fabric, settings
-        self._conductor = remote(bus, NetworkConductor, conductor_side.TOPIC)
+        # what is asked may be asked twice: a conductor that sleeps is not waited for long, and another one is asked
+        self._conductor = remote(bus, NetworkConductor, conductor_side.TOPIC, timeout=10, patience=12)
+        self._herald = remote(bus, NetworkConductor, conductor_side.TOPIC, timeout=10)
         self._turns = Turns()
         self._outside: dict[str, list[Outside]] = {}  # by network: what was ensured, so that it can be taken away
         self._started_at = time.time()
@@ -84,7 +86,7 @@ class NetworkAgent:
 
     def heal(self) -> None:
         """Have all on this host as described, and what nobody knows gone; what is as it should be is not disturbed."""
-        wanted = self._conductor.everything_on(self._host)
+        wanted = self._herald.everything_on(self._host)  # who has just begun is first to be heard of
         seen = self._fabric.observe()
         ports = sorted({*wanted.ports, *seen.ports})
         for start in range(0, len(ports), 50):
@@ -113,7 +115,7 @@ class NetworkAgent:
 
     def beat(self) -> None:
         """Tell the conductor that this host lives, and what it can."""
-        self._conductor.heartbeat(self._host, self._fabric.facts(), self._started_at)
+        self._herald.heartbeat(self._host, self._fabric.facts(), self._started_at)
 
 
 class Turns:
