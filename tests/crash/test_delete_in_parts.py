@@ -38,7 +38,7 @@ def test_while_the_worker_sleeps(rig: Rig) -> None:
         sleeper = next(part for part in cloud.of("conductor") if part.pid == pid)
         try:
             cloud.wait(lambda part=sleeper: part.frozen, within=5)
-            delete_and_see(cloud, within=75)  # some of its calls go to the sleeper, and are said again
+            delete_and_see(cloud, within=30)  # some of its calls go to the sleeper, and are said again
         finally:
             sleeper.thaw()
         time.sleep(0.3)

@@ -144,7 +144,7 @@ def test_two_conductors_fight(rig: Rig) -> None:
     for step in ("take_place", "plug_ports", "start_machine", "announce"):
         sleeper = freeze_in(cloud, "CreateServer", step)
         try:
-            become_active(cloud, "s", within=75)  # some of its calls go to the sleeper, and are said again
+            become_active(cloud, "s", within=30)  # some of its calls go to the sleeper, and are said again
             found = servers(cloud)["s"]
             trace = story(cloud, found["id"])
         finally:
