@@ -9,7 +9,6 @@ import argparse
 import os
 import select
 import signal
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pilvi import program as cloud
 from pilvi.cli.place import Place
 from pilvi.compute.drivers.fake_world import small_disk
 from pilvi.kernel.errors import Unavailable
+from pilvi.kernel.testing.ports import take_port
 from tests.crash import audit, process
 from tests.crash.client import Client, Gone
 from tests.crash.lives import HOST, Life, Watched, World
@@ -50,12 +50,6 @@ CONTROL = [
 ]  # fmt: skip
 ONE_HOST = Shape([*CONTROL, *((f"{role}1", role, HOST) for role in AGENTS)])
 TWO_HOSTS = Shape([*ONE_HOST.parts, ("compute2", "compute", "node2"), ("network2", "network", "node2")])
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 class Part:
@@ -158,13 +152,13 @@ class Parts(Watched):
         self.points = Points(folder / "points")
         self.zygote = Zygote(folder)
         with_api = [name for name, roles, _ in shape.parts if not roles or "api" in roles.split(",")]
-        ports = {name: free_port() for name in with_api}
+        ports = {name: take_port() for name in with_api}
         self.front = Relay(list(ports.values()))
         common = {
             "PILVI_API__PUBLIC_URL": f"http://127.0.0.1:{self.front.port}", "PILVI_BUS__URL": servers.bus, "PILVI_HEARTBEAT": "1",
             "PILVI_COMPUTE__HEARTBEAT": "1", "PILVI_NETWORK__HEARTBEAT_EVERY": "1", "PILVI_NETWORK__HEAL_EVERY": "5",
             "PILVI_BLOCK_STORAGE__HEARTBEAT": "1", "PILVI_DATABASE__DURABILITY": "process",
-            "CRASH_POINTS": str(folder / "points"), "CRASH_PATIENCE": "2",
+            "CRASH_POINTS": str(folder / "points"), "CRASH_SILENCE": "2",
             **{f"PILVI_{name}": "-1" for name in UNLIMITED}, **servers.settings, **settings,
         }  # fmt: skip
         self.control = {
@@ -301,4 +295,4 @@ def answers(check: Callable[[], Any]) -> bool:
     return True
 
 
-__all__ = ["ALONE", "ONE_HOST", "TWO_HOSTS", "Part", "Parts", "Point", "Servers", "Shape", "answers", "free_port"]
+__all__ = ["ALONE", "ONE_HOST", "TWO_HOSTS", "Part", "Parts", "Point", "Servers", "Shape", "answers"]

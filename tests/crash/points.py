@@ -141,8 +141,8 @@ class Points:
 class Deadly:
     """Makes a program die where its cloud's points say."""
 
-    def __init__(self, program: Any, points: Points, *, patience: float = 0.0) -> None:
-        self.program, self.points, self._patience = program, points, patience
+    def __init__(self, program: Any, points: Points) -> None:
+        self.program, self.points = program, points
         self._here = threading.local()
         program.crash_hook = self.step
         self._call, self._serve = program.bus.call, program.bus.serve
@@ -180,7 +180,7 @@ class Deadly:
                 self.program.bus.cast(topic, message, host=host)
             time.sleep(0.02)  # it is on its way
             self.points.die()
-        return self._call(topic, message, host=host, timeout=min(timeout, self._patience or timeout))
+        return self._call(topic, message, host=host, timeout=timeout)
 
     def serve(self, topic: str, handler: Any, **options: Any) -> Any:
         role = SERVED.get(topic)

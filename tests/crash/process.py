@@ -4,8 +4,8 @@
 
 The worlds lie in the folder that $CRASH_WORLD names.  A verb has answered only after its world was written.
 Where $CRASH_POINTS names a folder, the process dies where its files say (points.py).  $CRASH_LEASE shortens the leases of workflows,
-$CRASH_PATIENCE the time for which a call waits for its answer (seconds): a fake answers at once or never; $CRASH_WITHIN gives a step
-another deadline (Workflow.step=seconds).
+$CRASH_SILENCE the time after which a call without a sign of life has failed (seconds); $CRASH_WITHIN gives a step another deadline
+(Workflow.step=seconds).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pilvi.block_storage.drivers import fake as volumes
 from pilvi.block_storage.drivers.fake import VolumeWorld
 from pilvi.compute.drivers import fake as machines
 from pilvi.compute.drivers.fake_world import FakeWorld
+from pilvi.kernel.bus import signs
 from pilvi.kernel.errors import HostError
 from pilvi.kernel.faults import Faults
 from pilvi.kernel.workflows import store, worker
@@ -142,7 +143,7 @@ def with_points(folder: Path) -> None:
 
     def deadly(*args: Any, **options: Any) -> Any:
         program = build(*args, **options)
-        _deadly.append(Deadly(program, Points(folder), patience=float(os.environ.get("CRASH_PATIENCE", "0"))))
+        _deadly.append(Deadly(program, Points(folder)))
         return program
 
     cloud.build = deadly
@@ -164,6 +165,8 @@ def main(arguments: list[str]) -> None:
         with_points(Path(points))
     if lease := os.environ.get("CRASH_LEASE"):
         store.LEASE = worker.LEASE = float(lease)  # type: ignore[attr-defined]
+    if silence := os.environ.get("CRASH_SILENCE"):
+        signs.SILENCE = float(silence)
     if within := os.environ.get("CRASH_WITHIN"):
         with_deadline(*within.split("="))
     sys.argv[1:] = arguments

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import pytest
 
 from pilvi.compute.drivers.fake_world import small_disk
 from pilvi.kernel.testing import databases
+from pilvi.kernel.testing.ports import take_port
 from tests.crash import audit, process
 from tests.crash.lives import HOST, Life, World
 
@@ -38,9 +38,7 @@ class Pilvi:
         self.state, self.world = folder / "pilvi", folder / "world"
         self.state.mkdir()
         self.world.mkdir()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = take_port()
         own = {"PILVI_API__PORT": str(self.port), "PILVI_HOST": HOST, "CRASH_WORLD": str(self.world), "PYTHONPATH": f"{TOP / 'src'}:{TOP}"}
         outside = {name: value for name, value in os.environ.items() if not name.startswith("PILVI_")}
         self.environment = {**outside, **own, **databases.environment(self.state), **{f"PILVI_{name}": "-1" for name in UNLIMITED}}

@@ -24,7 +24,8 @@ from pilvi.kernel.bus.connect import connect
 from pilvi.kernel.bus.local import LocalBus
 from pilvi.kernel.bus.names import AgentTopics, agent_user
 from pilvi.kernel.config import BusSettings
-from pilvi.kernel.testing.brokers import Rabbitmq, free_ports
+from pilvi.kernel.testing.brokers import Rabbitmq
+from pilvi.kernel.testing.ports import take_port
 
 T = TypeVar("T")
 HOSTILE = ("a.b", "a", "A", "*", ">", "#", "_", "any", "hôst ☃", "$SYS", "a_2eb", "x" * 250, "x" * 251)
@@ -130,7 +131,7 @@ class NatsRig(BrokerRig):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.broker = Broker(BusSettings(serve=f"127.0.0.1:{free_ports(1)[0]}"), folder, TOPICS)
+        self.broker = Broker(BusSettings(serve=f"127.0.0.1:{take_port()}"), folder, TOPICS)
         self.broker.ensure()
         self.url = self.broker.url
         self.password = (folder / "control.password").read_text()

@@ -22,6 +22,7 @@ from pilvi.kernel.certificates import Authority
 from pilvi.kernel.config import BusSettings
 from pilvi.kernel.errors import Forbidden, Invalid, PilviError, Unavailable
 from pilvi.kernel.testing import brokers
+from pilvi.kernel.testing.ports import take_port
 from tests.kernel.bus_rigs import TOPICS, BrokerRig, alone, said, until, value
 from tests.kernel.test_bus import Observatory
 
@@ -81,7 +82,7 @@ def test_the_broker_may_end_and_come_back(broker_rig: BrokerRig) -> None:
 
 
 def test_nobody_at_the_broker_s_address_is_told_in_time(broker_rig: BrokerRig) -> None:
-    (port,) = brokers.free_ports(1)
+    port = take_port()
     scheme = broker_rig.url.partition(":")[0]
     began, before = time.monotonic(), set(threading.enumerate())
     with pytest.raises(Unavailable, match=rf"^No (NATS|RabbitMQ) server answers at {scheme}://127\.0\.0\.1:{port}: .+\.$"):
@@ -91,7 +92,7 @@ def test_nobody_at_the_broker_s_address_is_told_in_time(broker_rig: BrokerRig) -
 
 
 def test_one_of_several_addresses_is_enough(broker_rig: BrokerRig) -> None:
-    (port,) = brokers.free_ports(1)
+    port = take_port()
     bus = connect(
         BusSettings(url=f"{broker_rig.url},127.0.0.1:{port}", user=broker_rig.user, password=broker_rig.password), host="north", patience=30
     )
@@ -205,6 +206,67 @@ def test_an_answer_that_cannot_be_read_is_unavailable(broker_rig: BrokerRig, bus
         broker_rig.doubled("odd.any", lambda: bus.call("odd", said("any")), b"\xc1")
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pilvi.kernel.bus.signs.FIRST", 0.05)
+    monkeypatch.setattr("pilvi.kernel.bus.signs.EVERY", 0.1)
+    monkeypatch.setattr("pilvi.kernel.bus.signs.AGAIN", 0.2)
+    monkeypatch.setattr("pilvi.kernel.bus.signs.SILENCE", 1.0)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_is_long_at_a_call_is_waited_for(broker_rig: BrokerRig, bus: Bus) -> None:
+    slow = Observatory("north")
+    serve(broker_rig.bus(), "sky", slow, threads=1)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(remote(bus, Observatory, "sky").wait_and_note, word) for word in ("begun", "waiting")]
+        time.sleep(2.5)
+        assert not any(one.done() for one in asked)
+        slow.hold.set()
+        for one in asked:
+            one.result(20)
+    assert slow.told == ["begun", "waiting"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_gives_no_sign_of_life_is_given_up(broker_rig: BrokerRig, bus: Bus) -> None:
+    frozen = broker_rig.bus()
+    serve(frozen, "sky", Observatory("north"), host="north")
+    began = time.monotonic()
+    frozen.loop.call_soon_threadsafe(time.sleep, 3.0)  # its process stands still
+    with pytest.raises(Unavailable, match=r"^No sign of life from sky on host north for 1 s\.$"):
+        remote(bus, Observatory, "sky", host="north").where()
+    assert time.monotonic() - began < 2.5
+    until(lambda: asked(remote(bus, Observatory, "sky", host="north")) == "north")  # and comes back
+
+
+@pytest.mark.usefixtures("impatient")
+def test_another_is_asked_when_one_gives_no_sign_of_life(broker_rig: BrokerRig, bus: Bus) -> None:
+    frozen, lively = broker_rig.bus(), broker_rig.bus()
+    serve(frozen, "sky", Observatory("frozen"))
+    serve(lively, "sky", Observatory("lively"))
+    thaw = threading.Event()
+    frozen.loop.call_soon_threadsafe(thaw.wait, 30.0)
+    try:
+        assert [remote(bus, Observatory, "sky", patience=20).where() for _ in range(10)] == ["lively"] * 10
+    finally:
+        thaw.set()
+
+
+def test_a_call_that_is_said_again_to_who_is_at_it_is_done_once(broker_rig: BrokerRig, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pilvi.kernel.bus.signs.FIRST", 1.0)
+    monkeypatch.setattr("pilvi.kernel.bus.signs.AGAIN", 0.1)
+    slow = Observatory("north")
+    serve(broker_rig.bus(), "sky", slow)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(remote(bus, Observatory, "sky").wait_and_note, "once")
+        time.sleep(1.5)
+        slow.hold.set()
+        asked.result(20)
+    assert remote(bus, Observatory, "sky").where() == "north"
+    assert slow.told == ["once"]
+
+
 def test_what_waits_is_bounded_also_with_a_server_that_hangs(broker_rig: BrokerRig, bus: Bus) -> None:
     hung = Observatory("hung")
     serve(bus, "sky", hung, threads=1)
@@ -258,7 +320,7 @@ def ask_oneself(settings: BusSettings) -> str:
 @pytest.mark.parametrize("mutual", [False, True], ids=["server", "mutual"])
 def test_nats_over_tls(tmp_path: Path, authority: Authority, stranger: Authority, mutual: bool) -> None:
     cert, key = map(str, authority.ensure_own("localhost", ["127.0.0.1"]))
-    (port,) = brokers.free_ports(1)
+    port = take_port()
     serving = BusSettings(serve=f"127.0.0.1:{port}", ca_file=str(authority.ca_file), cert_file=cert, key_file=key, verify_clients=mutual)
     broker = Broker(serving, tmp_path / "nats", TOPICS)
     broker.ensure()

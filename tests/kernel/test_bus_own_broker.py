@@ -22,14 +22,14 @@ from pilvi.kernel.bus.connect import connect
 from pilvi.kernel.bus.names import agent_user
 from pilvi.kernel.config import BusSettings
 from pilvi.kernel.errors import HostError, Invalid, PilviError
-from pilvi.kernel.testing.brokers import free_ports
+from pilvi.kernel.testing.ports import take_port
 from tests.kernel.bus_rigs import TOPICS, until
 from tests.kernel.test_bus import Observatory
 
 
 @pytest.fixture
 def settings() -> BusSettings:
-    return BusSettings(serve=f"127.0.0.1:{free_ports(1)[0]}")
+    return BusSettings(serve=f"127.0.0.1:{take_port()}")
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_no_password_can_be_found(broker: Broker, control: Bus, tmp_path: Path) 
 
 
 def test_a_new_address_is_taken_on(broker: Broker, settings: BusSettings, tmp_path: Path) -> None:
-    elsewhere = Broker(msgspec.structs.replace(settings, serve=f"127.0.0.1:{free_ports(1)[0]}"), tmp_path / "bus", TOPICS)
+    elsewhere = Broker(msgspec.structs.replace(settings, serve=f"127.0.0.1:{take_port()}"), tmp_path / "bus", TOPICS)
     elsewhere.ensure()
     connect(elsewhere.client(), host="control").close()
     with pytest.raises(OSError), socket.create_connection(("127.0.0.1", int(settings.serve.split(":")[1])), timeout=1):  # noqa: PT011

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from pilvi.kernel.testing.ports import take_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,9 +25,7 @@ class House:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = take_port()
         self.environment = dict(os.environ, PYTHONPATH=str(ROOT / "src"), PILVI_API__PORT=str(port))
         for name in [name for name in self.environment if name.startswith("OS_")]:
             del self.environment[name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from pilvi.image.inspect import inspect_file
 from pilvi.kernel.certificates import Authority
 from pilvi.kernel.errors import HostError
 from pilvi.kernel.progress import Progress
+from pilvi.kernel.testing.ports import take_port
 
 Source = FromImage | FromVolume | FromSnapshot
 ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
@@ -266,13 +266,10 @@ def test_several_guests_share_a_volume_and_a_reader_cannot_write(backend: FileBa
 @pytest.fixture
 def afar(tmp_path: Path, run_dir: Path) -> Iterator[FileBackend]:
     """A back end that serves other hosts' guests."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
     authority = Authority(tmp_path / "tls")
     authority.ensure()
     certificate = authority.ensure_own("here", ["127.0.0.1"])
-    backend = FileBackend("here", tmp_path / "state", run_dir=run_dir, address="127.0.0.1", port=port, certificate=certificate)
+    backend = FileBackend("here", tmp_path / "state", run_dir=run_dir, address="127.0.0.1", port=take_port(), certificate=certificate)
     yield backend
     backend.stop()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pilvi.guest import debian_image, tiny_image
+from pilvi.kernel.testing.ports import take_port
 
 from .qemu_guest import QemuGuest, config_drive, find, qemu_img
 
@@ -36,13 +36,6 @@ status = "404 Not Found" if body is None else "200 OK"
 body = body or "nothing here"
 print("HTTP/1.0 " + status + "\\r\\nContent-Length: " + str(len(body)) + "\\r\\n\\r\\n" + body, end="", flush=True)
 """
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +77,7 @@ def guest(image: Path, keys: dict[str, Path], tmp_path_factory: pytest.TempPathF
         "#!/bin/bash\necho user-data-ran >> /root/marks\n",
     )
     machine = QemuGuest(folder, image, size="1G")
-    machine.ssh_port = free_port()
+    machine.ssh_port = take_port()
     machine.start(
         "-drive", f"file={drive},if=ide,media=cdrom,readonly=on",
         "-netdev", f"user,id=n0,hostfwd=tcp:127.0.0.1:{machine.ssh_port}-:22",
@@ -275,7 +268,7 @@ def test_the_debian_guest_is_configured_by_cloud_init(keys: dict[str, Path], tmp
     }
     drive = config_drive(tmp_path, meta_data, "#cloud-config\nwrite_files:\n- {path: /root/mark, content: written}\n")
     machine = QemuGuest(tmp_path, image, size="3G", memory=512)
-    machine.ssh_port = free_port()
+    machine.ssh_port = take_port()
     try:
         machine.start(
             "-drive", f"file={drive},if=ide,media=cdrom,readonly=on",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,17 +17,11 @@ import openstack.config
 import openstack.connection
 
 from pilvi.kernel.testing import databases
+from pilvi.kernel.testing.ports import take_port
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ["api", "scheduler", "conductor", "network", "volume", "compute", "console"]
 HOST = "hill"
-
-
-def free_port() -> int:
-    """A port that nobody listens on; another may take it before we do, but hardly does."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def clean_environment() -> dict[str, str]:
@@ -51,7 +44,7 @@ class RealCloud:
 
     def __init__(self, state: Path, *, fake: bool = True, **settings: str) -> None:
         self.state = state
-        self.port = free_port()
+        self.port = take_port()
         self.up_options = ["--fake"] if fake else []
         self.environment = clean_environment() | {
             "PILVI_API__PORT": str(self.port), "PILVI_HOST": HOST, "PILVI_DATABASE__DURABILITY": "process",

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.wire.process import RealCloud, connect, free_port
+from pilvi.kernel.testing.ports import take_port
+from tests.wire.process import RealCloud, connect
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # openstacksdk warns of its own future
 
@@ -24,7 +25,7 @@ class Controller(RealCloud):
 
     def __init__(self, state: Path) -> None:
         super().__init__(state, PILVI_HEARTBEAT="0.5", PILVI_DOWN_AFTER="3", PILVI_COMPUTE__HEARTBEAT="0.5", PILVI_COMPUTE__DOWN_AFTER="3")
-        self.bus_port = free_port()
+        self.bus_port = take_port()
         state.mkdir(parents=True)
         (state / "pilvi.toml").write_text(
             f'address = "127.0.0.1"\nroles = {json.dumps(CONTROL.split(","))}\n[tls]\nenabled = true\n[bus]\nserve = "127.0.0.1:{self.bus_port}"\n'

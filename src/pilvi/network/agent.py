@@ -29,8 +29,8 @@ class NetworkAgent:
 
     def __init__(self, bus: Bus, host: str, fabric: Fabric, *, settings: Any) -> None:
         self._host, self._fabric, self._settings = host, fabric, settings
-        # what is asked may be asked twice: a conductor that sleeps is not waited for long, and another one is asked
-        self._conductor = remote(bus, NetworkConductor, conductor_side.TOPIC, timeout=4, patience=25)
+        # what is asked may be asked twice: when a conductor gives no sign of life, another one is asked
+        self._conductor = remote(bus, NetworkConductor, conductor_side.TOPIC, timeout=25, patience=25)
         self._herald = remote(bus, NetworkConductor, conductor_side.TOPIC, timeout=10)
         self._turns = Turns()
         self._outside: dict[str, list[Outside]] = {}  # by network: what was ensured, so that it can be taken away

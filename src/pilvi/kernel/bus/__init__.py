@@ -54,8 +54,11 @@ class Bus(Protocol):
     def call(self, topic: str, message: Message, *, host: str = "", timeout: float = 60.0) -> msgspec.Raw:
         """Send and wait for the answer.  Raises what the other side raised.
 
-        Unavailable: nobody serves the topic, the server has too much waiting, no answer came within `timeout` seconds, or the broker
-        is away; the message may have been executed all the same.  Forbidden: the broker does not let this host speak to the topic.
+        A call to anyone is said again when who has got it gives no sign of life: it may be executed by two.
+
+        Unavailable: nobody serves the topic, the server has too much waiting, no answer came within `timeout` seconds, the server gives
+        no sign of life, or the broker is away; the message may have been executed all the same.
+        Forbidden: the broker does not let this host speak to the topic.
         Invalid: the message is larger than the bus carries; nothing was sent.
         """
         ...

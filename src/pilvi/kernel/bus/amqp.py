@@ -127,7 +127,7 @@ class AmqpBus(BrokeredBus):
         def cancelled(_: Any) -> None:
             ended(None)
 
-        await channel.basic_qos(prefetch_count=max(8, 2 * server.workers.threads))
+        await channel.basic_qos(prefetch_count=WAITING)  # what waits must wait here: from the broker's queue comes no sign of life
         for address, queue in (shared | own).items():
             alone = address in own
             await channel.queue_declare(queue, durable=not alone, exclusive=alone, auto_delete=True, arguments=dict(_OWN if alone else _SHARED))

@@ -151,7 +151,7 @@ class Broker:
             "log_file": str(self._folder / "nats.log"),
             "logfile_size_limit": 10_000_000,
             "max_payload": MAX_BYTES,
-            "ping_interval": "20s",
+            "ping_interval": "4s",  # who is frozen or cut off gets no messages after three times as long
             "ping_max": 2,
             "authorization": {"timeout": 10, "users": users},
         }

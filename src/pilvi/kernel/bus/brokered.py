@@ -7,6 +7,7 @@ touch the loop: they put letters into the outbox, and wait for their answer on a
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
 import threading
@@ -20,11 +21,12 @@ from contextlib import suppress
 import msgspec
 
 from pilvi.kernel import log
-from pilvi.kernel.bus import CAST_SECONDS, Handler, Message, check_size, encode_error, place
+from pilvi.kernel.bus import CAST_SECONDS, Handler, Message, check_size, encode_error, place, signs
 from pilvi.kernel.bus.endpoint import Endpoint
 from pilvi.kernel.bus.letters import ENVELOPE, Letter, Request, Server, decode_request, encode, reason
 from pilvi.kernel.bus.loop import LoopThread
 from pilvi.kernel.bus.names import sender_token, to_all, to_any, to_host
+from pilvi.kernel.bus.signs import Signs
 from pilvi.kernel.bus.workers import Call, Job, Workers, answer, heard, refusal
 from pilvi.kernel.errors import Forbidden, Invalid, PilviError, Unavailable
 
@@ -48,6 +50,7 @@ class BrokeredBus(ABC):
         self._closed = False
         self._reason = "no connection yet"
         self._calls: dict[str, Call] = {}
+        self._signs = Signs()
         self._servers: list[Server] = []
         self._outbox: deque[Letter] = deque()
         self._outbox_bytes = 0
@@ -80,10 +83,16 @@ class BrokeredBus(ABC):
         if trouble := self._post(letter):
             self._calls.pop(ident, None)
             raise Unavailable(f"{where} cannot be asked: {trouble}.")
-        if not call.wait(timeout):
-            if self._calls.pop(ident, None) is not None:
+        while not call.wait(timeout, signs.SILENCE, math.inf if host else signs.AGAIN):
+            if call.wanting:
+                self._post(letter)  # another of those who serve the topic may get it
+            elif self._calls.pop(ident, None) is None:
+                call.settled_in(1.0)  # the answer is being put down in this moment
+                break
+            elif call.waited >= timeout:
                 raise Unavailable(f"No answer from {where} within {timeout:g} s.")
-            call.wait(1.0)  # the answer is being put down in this moment
+            else:
+                raise Unavailable(f"No sign of life from {where} for {signs.SILENCE:g} s.")
         return call.result()
 
     def cast(self, topic: str, message: Message, *, host: str = "") -> None:
@@ -159,10 +168,14 @@ class BrokeredBus(ABC):
     # -- what a driver tells, on the loop ------------------------------------------------------------
 
     def _answered(self, ident: str, data: bytes) -> None:
-        """An answer has come; late and doubled ones find no call and are dropped."""
-        call = self._calls.pop(ident, None)
-        if call is not None:
+        """An answer has come, or a sign of life; late and doubled ones find no call and are dropped."""
+        call = self._calls.pop(ident, None) if data else self._calls.get(ident)
+        if call is None:
+            return
+        if data:
             call.settle(data)
+        else:
+            call.sign()
 
     def _nobody(self, ident: str, why: str = "") -> None:
         """The broker has nobody for a call, or the call could not be brought to it."""
@@ -193,6 +206,10 @@ class BrokeredBus(ABC):
             self._decline(reply, taken, Forbidden("The message claims to be of another host."))
             return
         message = Message(request.method, request.arguments, request.request_id, request.sender)
+        if reply is not None and not self._signs.begin(reply):
+            if taken is not None:
+                taken()
+            return
 
         def work() -> None:
             if server.stopped:
@@ -222,6 +239,7 @@ class BrokeredBus(ABC):
             self._answer(reply, encode(encode_error(error)))
 
     def _answer(self, reply: Letter, data: bytes) -> None:
+        self._signs.end(reply)
         if trouble := self._post(msgspec.structs.replace(reply, data=data)):
             self._drop(1, trouble)
 
@@ -284,7 +302,7 @@ class BrokeredBus(ABC):
             delay = 0.05
             with self._lock:
                 self._up = True  # before we listen: what has waited for us comes at once, and wants an answer
-            work = [self.loop.create_task(self._pump()), self.loop.create_task(self._listen_to_all())]
+            work = [self.loop.create_task(one) for one in (self._pump(), self._listen_to_all(), self._signs.give(self._post))]
             if not self._first.done():
                 self._first.set_result(None)
             else:

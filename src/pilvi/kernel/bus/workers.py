@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -138,13 +139,16 @@ def value(data: bytes) -> msgspec.Raw:
 class Call:
     """A call that waits for its answer.  It is settled once, by whoever takes it out of the table of waiting calls."""
 
-    __slots__ = ("_lock", "address", "error", "reply", "where")
+    __slots__ = ("_asked", "_heard", "_lock", "address", "began", "error", "reply", "wanting", "where")
 
     def __init__(self, where: str, address: str = "") -> None:
         self.where = where  # whom it is for, in words
         self.address = address
         self.reply: bytes = b""
         self.error: PilviError | None = None
+        self.wanting = False  # whether it should be said once more
+        self.began = self._asked = time.monotonic()
+        self._heard = 0.0  # when there was the last sign of life
         self._lock = threading.Lock()
         self._lock.acquire()
 
@@ -152,9 +156,35 @@ class Call:
         self.reply, self.error = reply, error
         self._lock.release()
 
-    def wait(self, seconds: float) -> bool:
-        """Whether it was settled in time."""
+    def sign(self) -> None:
+        """The other side lives."""
+        self._heard = time.monotonic()
+
+    def settled_in(self, seconds: float) -> bool:
+        """Whether it is settled within so many seconds from this moment."""
         return self._lock.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
+
+    def wait(self, seconds: float, silence: float = math.inf, again: float = math.inf) -> bool:
+        """Whether it is settled within so many seconds from its beginning, and without a silence of so many.
+
+        With `again` also False, and `wanting`, each time that there was no sign of life at all for so many seconds.
+        """
+        while True:
+            over = min(self.began + seconds, (self._heard or self.began) + silence)
+            until = over if self._heard else min(over, self._asked + again)
+            if self.settled_in(until - time.monotonic()):
+                return True
+            now = time.monotonic()
+            if self._heard and now < min(self.began + seconds, self._heard + silence):
+                continue  # there was a sign meanwhile
+            self.wanting = not self._heard and until < over
+            self._asked = now
+            return False
+
+    @property
+    def waited(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.began
 
     def result(self) -> msgspec.Raw:
         if self.error is not None:

@@ -11,13 +11,14 @@ from sqlalchemy.schema import CreateTable
 
 LOCK_WAIT = 10  # seconds that a statement waits for a row that another transaction has written or locked
 _CONNECT = 5  # seconds
-_ANSWER = 300  # seconds for one statement, or of silence within a transaction
+_ANSWER = 300  # seconds for one statement
+_IDLE = 30  # seconds of silence within a transaction: then its process is frozen or cut off, and its locks are given back
 _UNIQUE = "utf8mb4_nopad_bin"
 
 # PostgreSQL's SQLSTATE: serialization_failure, deadlock_detected, lock_not_available
 _POSTGRESQL_CLASHES = frozenset({"40001", "40P01", "55P03"})
-# connection exceptions, too many connections, cannot connect now, shut down by the administrator or a crash
-_POSTGRESQL_LOSSES = frozenset({"53300", "57P01", "57P02", "57P03"})
+# connection exceptions, too many connections, cannot connect now, shut down by the administrator or a crash, too long idle in a transaction
+_POSTGRESQL_LOSSES = frozenset({"53300", "57P01", "57P02", "57P03", "25P03"})
 # MariaDB: deadlock, lock wait timeout, record has changed since last read
 _MARIADB_CLASHES = frozenset({1213, 1205, 1020})
 # too many connections, shutdown, killed; cannot connect, gone away, lost
@@ -31,7 +32,7 @@ def is_server(dialect: sa.Dialect) -> bool:
 def connect_arguments(url: sa.URL) -> dict[str, Any]:
     """What the library is told when it connects to a server."""
     if url.get_backend_name() == "postgresql":
-        waits = f"-c lock_timeout={LOCK_WAIT}s -c idle_in_transaction_session_timeout={_ANSWER}s -c statement_timeout={_ANSWER}s"
+        waits = f"-c lock_timeout={LOCK_WAIT}s -c idle_in_transaction_session_timeout={_IDLE}s -c statement_timeout={_ANSWER}s"
         return {"connect_timeout": _CONNECT, "application_name": "pilvi", "options": waits, "keepalives_idle": 30}
     told: dict[str, Any] = {"connect_timeout": _CONNECT, "read_timeout": _ANSWER, "write_timeout": _ANSWER, "charset": "utf8mb4"}
     if url.password is not None:
@@ -48,7 +49,7 @@ def prepare_session(url: sa.URL) -> Callable[[Any, Any], None]:
         with raw.cursor() as cursor:
             cursor.execute(
                 f"SET SESSION innodb_lock_wait_timeout={LOCK_WAIT}, SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
-                f"SESSION collation_connection='{_UNIQUE}', SESSION wait_timeout=28800"
+                f"SESSION collation_connection='{_UNIQUE}', SESSION wait_timeout=28800, SESSION idle_transaction_timeout={_IDLE}"
             )
 
     return prepare

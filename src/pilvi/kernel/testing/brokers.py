@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pilvi.kernel.errors import HostError
+from pilvi.kernel.testing.ports import take_port
 
 _START = 120.0  # seconds
 _libc = ctypes.CDLL(None)
@@ -31,7 +32,7 @@ class Started:
         self._children: dict[str, subprocess.Popen[bytes]] = {}  # by the name of the file with the process id
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "ports").exists():
-            (folder / "ports").write_text(" ".join(map(str, free_ports(4))))
+            (folder / "ports").write_text(" ".join(str(take_port()) for _ in range(4)))
         self.port, *self.other_ports = [int(port) for port in (folder / "ports").read_text().split()]
         if self._pid() is None:
             self.start_again()
@@ -112,7 +113,7 @@ class Nats(Started):
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
         configuration = self.folder / "nats.conf"
-        configuration.write_text(f'listen: "127.0.0.1:{self.port}"\nmax_payload: 8MB\n')
+        configuration.write_text(f'listen: "127.0.0.1:{self.port}"\nmax_payload: 8MB\nping_interval: "4s"\nping_max: 2\n')
         return [_program("nats-server"), "-c", str(configuration)], {}
 
     def _answers(self) -> bool:
@@ -193,18 +194,6 @@ def nats(folder: Path) -> Nats:
 def rabbitmq(folder: Path, definitions: dict[str, Any] | None = None, tls: tuple[Path, Path, Path] | None = None) -> Rabbitmq:
     """A RabbitMQ server that keeps what it has in the folder.  Takes 5 to 15 s."""
     return Rabbitmq(folder, definitions, tls)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def _says(port: int, hello: bytes, answer: bytes) -> bool:

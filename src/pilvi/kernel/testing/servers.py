@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pilvi.kernel.errors import HostError
+from pilvi.kernel.testing.ports import take_port
 
 _START = 60.0  # seconds
 _libc = ctypes.CDLL(None)
@@ -40,7 +40,7 @@ class Server:
         self._own = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="pilvi-db-", dir="/tmp"))  # a short path that others may walk
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
+        self.port = take_port()
         self.user = self._user()
         self._process: subprocess.Popen[bytes] | None = None
         self._prepare()
@@ -193,13 +193,6 @@ def run(url: str, *statements: str) -> list[Any]:
             result = connection.exec_driver_sql(statement)
             rows = list(result) if result.returns_rows else []
     return rows
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _program(name: str) -> str:
