@@ -117,6 +117,20 @@ class Watched:
             left = [(one.kind, one.subject, one.step, one.attempts) for one in self.works()]
             raise AssertionError(f"workflows do not end: {left}") from None
 
+    def tried(self, *, rounds: int = 4, least: float = 0.7) -> None:
+        """Wait until no workflow is left, or those that are have come to rest so many times, woken each time, for so many seconds at least."""
+        began, rested = time.monotonic(), 0
+
+        def enough() -> bool:
+            nonlocal rested
+            left = self.works()
+            if left and all(one.wake_at > clock.now() for one in left):
+                rested += 1
+                self.hurry()
+            return not left or (rested >= rounds and time.monotonic() - began >= least)
+
+        self.wait(enough, within=15.0)
+
     def hurry(self) -> None:
         """Have all that waits look again now."""
 

@@ -41,10 +41,7 @@ def fail_at(life: Life, service: str, verb: str) -> None:
 def mended(story: Story) -> str:
     """Heal the host; what is still wrong when all have had their time."""
     life = story.life
-    try:
-        life.idle(within=3)
-    except AssertionError:
-        pass  # what waits for the host to be well waits on
+    life.tried()
     life.heal()
     life.hurry()
     try:

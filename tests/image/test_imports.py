@@ -156,7 +156,7 @@ def test_staged_data_that_is_refused_fails_the_import(cloud: Cloud) -> None:
     stage(cloud, image_id, b"QFI\xfb" + b"\0" * 600)
     assert start(cloud, image_id).status == 202
     assert settled(cloud, image_id)["status"] == "queued"
-    assert (data.store(cloud.program).observe(), data.staging(cloud.program).observe()) == ([], [])
+    cloud.wait(lambda: (data.store(cloud.program).observe(), data.staging(cloud.program).observe()) == ([], []))
 
 
 def test_an_image_deleted_during_its_import_leaves_nothing(cloud: Cloud) -> None:

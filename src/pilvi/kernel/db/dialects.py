@@ -12,7 +12,7 @@ from sqlalchemy.schema import CreateTable
 LOCK_WAIT = 10  # seconds that a statement waits for a row that another transaction has written or locked
 _CONNECT = 5  # seconds
 _ANSWER = 300  # seconds for one statement
-_IDLE = 30  # seconds of silence within a transaction: then its process is frozen or cut off, and its locks are given back
+_IDLE = 10  # seconds of silence within a transaction: then its process is frozen or cut off, and its locks are given back
 _UNIQUE = "utf8mb4_nopad_bin"
 
 # PostgreSQL's SQLSTATE: serialization_failure, deadlock_detected, lock_not_available

@@ -10,7 +10,6 @@ from pilvi.kernel.errors import Unavailable
 
 # below what the system gives to outgoing connections, so that none of those sits there when a server starts again
 _FIRST, _LAST = 15000, 32000
-_taken: list[socket.socket] = []  # a name in the abstract name space for each port; it ends with the process
 
 
 def take_port() -> int:
@@ -24,7 +23,7 @@ def take_port() -> int:
         with suppress(OSError), socket.socket() as probe:
             name.bind(f"\0pilvi-test-port-{port}")
             probe.bind(("127.0.0.1", port))
-            _taken.append(name)
+            name.detach()  # a name in the abstract name space is the lock; it ends with the process
             return port
         name.close()
     raise Unavailable("No port of this machine is free for a test's server.")

@@ -141,6 +141,15 @@ class Store:
 
         self.database.run(hold)
 
+    def give_back(self, works: Sequence[Work]) -> None:
+        """Give up the leases of works as their last commits left them; whoever comes first takes them up."""
+
+        def let_go(tx: Transaction) -> None:
+            for work in works:
+                tx.update(Work, Work.c.id == work.id, Work.c.fence == work.fence, lease_until=0.0)
+
+        self.database.run(let_go)
+
     def release_dead(self, place: str, owner: str) -> None:
         """Take the leases of those who worked in this place (a host's state folder) before `owner` did: they are dead."""
         before = sa.and_(Work.c.owner.startswith(place, autoescape=True), Work.c.owner != owner)

@@ -46,6 +46,7 @@ class Worker:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="workflow")
         self._running: dict[int, Work] = {}
+        self._left: list[Work] = []  # whose leases are still to be given back: the database was away
         self._lock = threading.Lock()
         self._ring = threading.Event()
         self._stopping = False
@@ -84,6 +85,7 @@ class Worker:
             self._ring.clear()
             free = self._threads - len(self._running)
             try:
+                self._give_back()
                 taken = self.store.lease(self.owner, free) if free > 0 else []
                 for work in taken:
                     with self._lock:
@@ -122,9 +124,10 @@ class Worker:
             self.run(work)
         except Overtaken:
             log.info("a workflow was taken over", workflow=work.kind, subject=work.subject)
-        except Uncertain:  # what was committed is seen when the lease has run out
+        except Uncertain:  # what was committed is seen when it is taken up again
             log.warning("the database was lost during a commit; the workflow waits", workflow=work.kind, subject=work.subject)
-        except (exc.SQLAlchemyError, PilviError) as error:  # the lease runs out, and it is run again
+            self._leave(work)
+        except (exc.SQLAlchemyError, PilviError) as error:
             log.warning("a workflow could not go on", workflow=work.kind, subject=work.subject, why=str(error))
             self._rest_after_defect(work)
         except Exception as error:
@@ -132,14 +135,32 @@ class Worker:
             self._rest_after_defect(work)
         finally:
             with self._lock:
-                self._running.pop(work.id, None)
+                if self._running.get(work.id) is work:  # it may have been taken up again meanwhile
+                    del self._running[work.id]
             self._ring.set()
 
     def _rest_after_defect(self, work: Work) -> None:
         try:
             self._commit(work, lambda tx: self.store.rest(tx, work, self.store.load(work), 2.0, attempts=work.attempts + 1))
-        except (exc.SQLAlchemyError, PilviError, Overtaken):
-            log.warning("a workflow rests until its lease runs out", workflow=work.kind, subject=work.subject)
+        except Overtaken:
+            log.info("a workflow was taken over", workflow=work.kind, subject=work.subject)
+        except (exc.SQLAlchemyError, PilviError):
+            log.warning("a workflow waits for the database", workflow=work.kind, subject=work.subject)
+            self._leave(work)
+
+    def _leave(self, work: Work) -> None:
+        """Have the lease given back as soon as the database is there."""
+        with self._lock:
+            self._left.append(work)
+
+    def _give_back(self) -> None:
+        """Give back the leases of works that could not go on; raises what the database says when it is still away."""
+        with self._lock:
+            left = self._left[:]
+        if left:
+            self.store.give_back(left)
+            with self._lock:
+                del self._left[: len(left)]
 
     # -- running ---------------------------------------------------------------------------------
 
