@@ -177,7 +177,9 @@ def test_a_workflow_is_run_by_one_worker_at_a_time(two: tuple[Cloud, Cloud], mon
     told = at_once(two, lambda cloud, number: cloud.post("/things/v1/things", {"thing": {"name": str(number)}}))
     assert statuses(told) == {202: 32}
     ids = [one.json()["thing"]["id"] for one in told]
-    two[0].wait(lambda: all(two[0].get(f"/things/v1/things/{one}").json()["thing"]["state"] == "ready" for one in ids), within=30)
+    database = two[0].program.db
+    two[0].wait(lambda: database.run(lambda tx: tx.count(Work)) == 0, within=30)
+    assert all(two[0].get(f"/things/v1/things/{one}").json()["thing"]["state"] == "ready" for one in ids)
     weights = [two[1].get(f"/things/v1/things/{one}", version="thing 1.2").json()["thing"]["weight"] for one in ids]
     assert weights == [1] * 32, "each step that writes ran once"
     assert runs["MakeThing.announce.after"] == 32
