@@ -207,6 +207,15 @@ def _machines_on(tx: Transaction, host: str, world: FakeWorld) -> Iterator[str]:
             server = servers.get(machine_id)
             if server is None or host not in (server.host, server.other_host):
                 yield f"machine {machine_id} is on {host} for {'no server' if server is None else server.name + ', which is not there'}"
+        for machine_id in world.halves.keys() | world.arrivals.keys() | world.moving.keys() | world.aborted:
+            yield f"a move of {machine_id} is under way on {host}, and nobody works on it"
+        for machine_id in world.offered:
+            machine = world.machines.get(machine_id)
+            if machine is None or machine.since:  # a host that could not withdraw them does so when the machine starts, or goes
+                yield f"the disks of machine {machine_id} are offered by {host}"
+        for machine_id, key in world.written:
+            if machine_id not in world.machines and machine_id not in world.disks:
+                yield f"what {machine_id} wrote on {key} is on {host}"
         for server in servers.values():
             if server.vm_state not in ON_HOST or server.host != host:
                 continue

@@ -6,7 +6,7 @@ import functools
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,8 +27,9 @@ from pilvi.kernel.testing.cloud import Cloud
 from pilvi.kernel.workflows.store import Work
 from pilvi.network.drivers.fake import FakeWiring
 from pilvi.network.roles import serve_network
+from tests.crash import worlds
 
-HOST = "node1"
+HOST, OTHER = "node1", "node2"
 COMPUTE, VOLUME = "compute 2.90", "volume 3.70"
 
 
@@ -49,6 +50,15 @@ class World:
     def hosts(self) -> dict[str, FakeWorld]:
         """What lies on each host."""
         return {HOST: self.machines, **self.others}
+
+    @staticmethod
+    def read(folder: Path, hosts: Sequence[str] = (HOST,)) -> World:
+        """What lies on these hosts at this moment, as processes have written it (worlds.py)."""
+        machines, wires = worlds.Machines(folder), {}
+        for host in hosts:
+            wires |= worlds.read(folder / host, "wires")
+        others = {host: machines.of(host) for host in hosts if host != HOST}
+        return World(machines.of(HOST), wires, worlds.volume_world(folder / HOST), others=others)
 
 
 class Bridge:
@@ -194,8 +204,8 @@ class Life(Watched, Cloud):
             self._joined.pop()()
         super().stop()
 
-    def break_verb(self, service: str, verb: str, why: str = "told to fail", times: int | None = None) -> None:
-        """Have a driver's verb fail, in this life and in those that follow."""
+    def break_verb(self, service: str, verb: str, why: str = "told to fail", times: int | None = None, host: str = HOST) -> None:
+        """Have a driver's verb fail, in this life and in those that follow; here on whichever host comes to it first."""
         self.world.switches.append((service, self.faults[service].fail(verb, why, times=times)))
 
     def heal(self) -> None:
@@ -288,6 +298,10 @@ class Story:
         self.lives.append(life)
         life.start()
         return life
+
+    def scribble(self, server_id: str) -> None:
+        """Have the guest write on its root disk what is in its memory."""
+        self.world.machines.written[server_id, "root"] = self.world.machines.machines[server_id].memory
 
     def kill_at(self, workflow: str, step: str, when: str) -> None:
         """Have the present life die at this moment."""

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from tests.crash import audit
-from tests.crash.acts import IMAGES, NETWORK, SERVERS, VOLUMES
-from tests.crash.parts import Part, Parts
+from tests.crash import audit, worlds
+from tests.crash.acts import IMAGES, NETWORK, SERVERS, VOLUMES, nothing
+from tests.crash.lives import HOST
+from tests.crash.move_scenarios import evacuate
+from tests.crash.parts import AGENTS, ONE_HOST, TWO_HOSTS, Part, Parts, Shape
 from tests.crash.points import Point
 from tests.crash.scenarios import SCENARIOS, WORKFLOWS, Scenario
 
-CONDUCTOR, OTHERS = ("before", "inside", "after"), ("taken", "done")
-SERVING = ("scheduler", "compute", "network", "volume")
+CONDUCTOR = ("before", "inside", "after")
+MOMENTS = {"role": ("taken", "done"), "long": ("half",)}  # of the others, by what was noted of them
+ANY = [(role, "", moment) for role in ("scheduler", "compute", "network", "volume") for moment in MOMENTS["role"]]
+ANY += [("compute", "", "half"), ("volume", "", "half")]
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Case:
     point: Point
 
     def __str__(self) -> str:
-        return f"{self.scenario.name:28} {self.point.step or '(request)':18} {self.point.moment:7} {self.point.role:10}"
+        return f"{self.scenario.name:28} {self.point.step or '(request)':18} {self.point.moment:7} {self.point.who:13}"
 
 
 class FarLife:
@@ -45,8 +48,19 @@ class FarLife:
     def idle(self, within: float = 30.0) -> None:
         self.cloud.idle(within)
 
-    def break_verb(self, service: str, verb: str, why: str = "told to fail", times: int | None = None) -> None:
-        self.cloud.break_verb(service, verb, why, times)
+    def wait(self, condition: Callable[[], Any], *, within: float = 10.0) -> Any:
+        return self.cloud.wait(condition, within=within)
+
+    def break_verb(self, service: str, verb: str, why: str = "told to fail", times: int | None = None, host: str = HOST) -> None:
+        self.cloud.break_verb(service, verb, why, times, host)
+
+    def join(self, host: str) -> None:
+        """The host's agents are there already: it takes servers from here on."""
+        switch(self.cloud, host, status="enabled")
+
+    @property
+    def program(self) -> Any:
+        return self.cloud.program
 
 
 class FarStory:
@@ -60,60 +74,96 @@ class FarStory:
     def world(self) -> Any:
         return self.cloud.world
 
+    def scribble(self, server_id: str) -> None:
+        worlds.scribble(self.folder / "world", HOST, server_id)
+
 
 def wipe(story: FarStory) -> None:
     """The host's machines are gone when its agent comes back."""
     for part in story.cloud.of("compute"):
         part.kill()
-        Path(part.environment["CRASH_WORLD"], "machines").unlink()
+        worlds.wipe(story.folder / "world", HOST)
         part.start()
         part.ready()
 
 
-BEGINS: dict[str, Any] = {"HealServer": wipe}
+def lose_host(story: FarStory) -> None:
+    """The first host's compute agent is dead, and its server is evacuated.  (Its network agent lives: it may serve DHCP.)"""
+    story.cloud.parts["compute1"].kill()
+    evacuate(story)  # type: ignore[arg-type]
 
 
-def cases(cloud: Callable[[], Parts] | None = None, only: str = "", *, shard: int = 0, of: int = 1) -> Iterator[Case]:
+def host_returns(story: FarStory) -> None:
+    """Once the server is elsewhere."""
+    story.life.wait(lambda: not any(one.kind == "EvacuateServer" for one in story.cloud.works()), within=40)
+    story.cloud.ready()
+
+
+BEGINS: dict[str, Any] = {"HealServer": wipe, "EvacuateServer": lose_host}
+RETURNS: dict[str, Any] = {"EvacuateServer": host_returns}
+WITHOUT_REQUEST = {"HealServer", "DrainHost"}  # what begins these is no request
+
+
+def shape(scenario: Scenario) -> Shape:
+    """The cloud that the scenario needs."""
+    moves = any(function.__module__.endswith("move_scenarios") for function in (scenario.begin, scenario.ends))
+    return TWO_HOSTS if moves else ONE_HOST
+
+
+def chosen(wanted: Shape, only: str = "", *, shard: int = 0, of: int = 1) -> list[Scenario]:
+    """The scenarios for clouds of this shape, of that name, in that shard."""
+    return [one for one in SCENARIOS[shard::of] if only in one.name and shape(one) is wanted]
+
+
+def cases(scenarios: Sequence[Scenario], cloud: Callable[[], Parts] | None = None) -> Iterator[Case]:
     """All of them; with a cloud, only with the roles that take part in a step, which is found out by a run of each scenario."""
-    for scenario in SCENARIOS[shard::of]:
-        if only not in scenario.name or needs_two_hosts(scenario):
-            continue
+    for scenario in scenarios:
         taking = partakers(cloud(), scenario) if cloud is not None else {}
         for moment in ("before", "after"):
-            if scenario.workflow not in BEGINS:
+            if scenario.workflow not in WITHOUT_REQUEST:
                 yield Case(scenario, Point(role="api", moment=moment))
         for step in WORKFLOWS[scenario.workflow][1].steps:
             for moment in CONDUCTOR:
                 yield Case(scenario, Point(role="conductor", moment=moment, workflow=scenario.workflow, step=step.name))
             if step.kind == "effect":
-                for role in SERVING if cloud is None else sorted(taking.get(step.name, ())):
-                    for moment in OTHERS:
-                        yield Case(scenario, Point(role=role, moment=moment, workflow=scenario.workflow, step=step.name))
+                for role, host, moment in ANY if cloud is None else sorted(taking.get(step.name, ())):
+                    yield Case(scenario, Point(role=role, moment=moment, workflow=scenario.workflow, step=step.name, host=host))
 
 
-def needs_two_hosts(scenario: Scenario) -> bool:
-    """Fake hosts reach each other only within one process; test_every_step plays those."""
-    return any(function.__module__.endswith("move_scenarios") for function in (scenario.begin, scenario.ends))
-
-
-def partakers(cloud: Parts, scenario: Scenario) -> dict[str, set[str]]:
-    """Which roles are told something in which step."""
+def partakers(cloud: Parts, scenario: Scenario) -> dict[str, set[tuple[str, str, str]]]:
+    """Which roles are told something in which step, on which host where there are several, and the moments at which they can die."""
     story = FarStory(cloud)
+    settle_hosts(cloud)
     scenario.before(story)  # type: ignore[arg-type]
     cloud.idle(30)
     cloud.points.note(True)
     BEGINS.get(scenario.workflow, scenario.begin)(story)
+    RETURNS.get(scenario.workflow, nothing)(story)
     cloud.idle(30)
-    found: dict[str, set[str]] = {}
+    found: dict[str, set[tuple[str, str, str]]] = {}
     step = ""
     for words in cloud.points.note(False):
         if words[0] == "step" and words[1] == scenario.workflow:
             step = words[2]
-        elif words[0] == "role" and step:
-            found.setdefault(step, set()).add(words[1])
+        elif words[0] in MOMENTS and step:
+            host = words[2] if words[1] in AGENTS and len(cloud.shape.hosts) > 1 else ""
+            found.setdefault(step, set()).update((words[1], host, moment) for moment in MOMENTS[words[0]])
     scenario.ends(story)  # type: ignore[arg-type]
     clean(cloud)
     return found
+
+
+def settle_hosts(cloud: Parts) -> None:
+    """Only the first host takes servers, and none is said to be down."""
+    for host in cloud.shape.hosts if len(cloud.shape.hosts) > 1 else ():
+        switch(cloud, host, status="enabled" if host == HOST else "disabled", forced_down=False)
+
+
+def switch(cloud: Parts, host: str, **values: Any) -> None:
+    """Say something of a host's compute service."""
+    path = "/compute/v2.1/os-services"
+    [service] = cloud.client.ask("GET", f"{path}?binary=nova-compute&host={host}")["services"]
+    cloud.client.ask("PUT", f"{path}/{service['id']}", values)
 
 
 @dataclass
@@ -134,6 +184,7 @@ def run(cloud: Parts, case: Case) -> Outcome:
     """Play the scenario, have the process die, start it again, and look."""
     story, outcome = FarStory(cloud), Outcome(case)
     try:
+        settle_hosts(cloud)
         case.scenario.before(story)  # type: ignore[arg-type]
         cloud.idle(30)
         cloud.points.arm(case.point)
@@ -151,6 +202,7 @@ def run(cloud: Parts, case: Case) -> Outcome:
         for part in cloud.parts.values():
             if part.pid == died:
                 revive(part)
+        RETURNS.get(case.scenario.workflow, nothing)(story)
         audit.settled(cloud, within=40.0)
         outcome.seconds = time.monotonic() - at
         if case.point.role != "api" or outcome.took_part:
@@ -188,6 +240,7 @@ def revive(part: Part) -> None:
 def clean(cloud: Parts) -> None:
     """Delete all that scenarios make; AssertionError when something stays."""
     cloud.heal()
+    settle_hosts(cloud)
     ask = cloud.client.ask
     for path, key in (
         (SERVERS, "servers"), (f"{VOLUMES}/backups", "backups"), (f"{VOLUMES}/group_snapshots", "group_snapshots"),
@@ -228,16 +281,15 @@ def clean(cloud: Parts) -> None:
             ask("POST", f"/compute/v2.1/os-aggregates/{one['id']}/action", {"remove_host": {"host": host}})
         ask("DELETE", f"/compute/v2.1/os-aggregates/{one['id']}")
     cloud.idle(40)
-    for name in ("images",):  # the host's cache
-        world = cloud.world.machines
-        assert not world.machines, f"{name}: machines stay: {list(world.machines)}"
+    for host, world in cloud.world.hosts().items():
+        assert not (world.machines or world.disks), f"on {host} stay {[*world.machines, *world.disks]}"
     left = ask("GET", f"{VOLUMES}/volumes")["volumes"]
     assert not left, f"volumes stay: {left}"
 
 
-def sample(dice: random.Random) -> Iterator[Case]:
+def sample(scenarios: Sequence[Scenario], dice: random.Random) -> Iterator[Case]:
     """Cases without end, at random, alike for one seed."""
-    every = list(cases())
+    every = list(cases(scenarios))
     weights = [4 if one.point.role in ("conductor", "api") else 1 for one in every]  # of the others not all take part in each step
     while True:
         yield dice.choices(every, weights)[0]

@@ -7,17 +7,14 @@ from typing import Any
 
 from pilvi import compute
 from tests.crash.acts import SERVERS, act, after, full, is_full, server
-from tests.crash.lives import HOST, Story
+from tests.crash.lives import HOST, OTHER, Story
 from tests.crash.scenario import scenario
-
-OTHER = "node2"
 
 
 def beside(story: Story) -> None:
     """A server that has all, on the first host, and a second host."""
     full(story)
-    machine = story.world.machines.machines[server(story)["id"]]
-    story.world.machines.written[machine.wish.id, "root"] = machine.memory
+    story.scribble(server(story)["id"])
     story.life.join(OTHER)
     story.life.wait(lambda: len(story.life.ask("GET", "/compute/v2.1/os-hypervisors")["hypervisors"]) == 2)
 
@@ -39,14 +36,19 @@ def is_on(host: str, status: str = "ACTIVE", *, data: bool = True, alive: bool =
     return look
 
 
-def force_down(story: Story, down: bool = True) -> None:
-    """Say that the first host is down."""
+def say_of_host(story: Story, **values: Any) -> None:
+    """Say something of the first host's compute service."""
     services = story.life.ask("GET", f"/compute/v2.1/os-services?binary=nova-compute&host={HOST}")["services"]
-    story.life.ask("PUT", f"/compute/v2.1/os-services/{services[0]['id']}", {"forced_down": down})
+    story.life.ask("PUT", f"/compute/v2.1/os-services/{services[0]['id']}", values)
+
+
+def full_host(story: Story) -> None:
+    """The first host takes no more servers."""
+    say_of_host(story, status="disabled")
 
 
 def evacuate(story: Story) -> None:
-    force_down(story)
+    say_of_host(story, forced_down=True)
     act("evacuate", {})(story)
 
 
@@ -55,11 +57,11 @@ def drain(story: Story) -> None:
     life.program.db.run(lambda tx: compute.drain(life.program.system_context(tx), HOST))
 
 
-def in_vain(verb: str, action: str, body: Any = None) -> Callable[[Story], None]:
-    """The action, with a driver that fails once."""
+def in_vain(host: str, verb: str, action: str, body: Any = None) -> Callable[[Story], None]:
+    """The action, with a driver that fails once, on that host."""
 
     def begin(story: Story) -> None:
-        story.life.break_verb("compute", verb, "the lift is stuck", times=1)
+        story.life.break_verb("compute", verb, "the lift is stuck", times=1, host=host)
         act(action, body)(story)
 
     return begin
@@ -76,11 +78,13 @@ LIVE = {"host": None, "block_migration": "auto"}
 MOVED = after(beside, act("migrate"))
 
 scenario("ResizeServer", beside, act("migrate"), is_on(OTHER, "VERIFY_RESIZE"), way="move")
+scenario("ResizeServer", after(beside, full_host), act("resize", {"flavorRef": "2"}), is_on(OTHER, "VERIFY_RESIZE"), way="elsewhere")
 scenario("ConfirmResize", MOVED, act("confirmResize"), is_on(OTHER), way="move")
 scenario("RevertResize", MOVED, act("revertResize"), is_on(HOST), way="move")
-scenario("ReturnServer", beside, in_vain("fetch_disks", "migrate"), is_on(HOST))
+scenario("ReturnServer", beside, in_vain(OTHER, "fetch_disks", "migrate"), is_on(HOST))
 scenario("LiveMigrate", beside, act("os-migrateLive", LIVE), is_on(OTHER, alive=True))
-scenario("CleanHost", beside, in_vain("migrate", "os-migrateLive", LIVE), is_on(HOST, alive=True), way="move")
+scenario("CleanHost", beside, in_vain(HOST, "migrate", "os-migrateLive", LIVE), is_on(HOST, alive=True), way="move")
 scenario("EvacuateServer", beside, evacuate, is_on(OTHER, data=False))
+scenario("UnshelveServer", after(beside, act("shelve"), full_host), act("unshelve"), is_on(OTHER, data=False), way="move")
 scenario("DeleteServer", MOVED, lambda story: story.life.ask("DELETE", f"{SERVERS}/{server(story)['id']}"), is_gone, way="move")
 scenario("DrainHost", beside, drain, is_on(OTHER, alive=True))

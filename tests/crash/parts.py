@@ -20,9 +20,9 @@ from pilvi.cli.place import Place
 from pilvi.compute.drivers.fake_world import small_disk
 from pilvi.kernel.errors import Unavailable
 from pilvi.kernel.testing.ports import take_port
-from tests.crash import audit, process
+from tests.crash import audit
 from tests.crash.client import Client, Gone
-from tests.crash.lives import HOST, Life, Watched, World
+from tests.crash.lives import HOST, OTHER, Life, Watched, World
 from tests.crash.points import Point, Points
 from tests.crash.relay import Relay
 from tests.crash.zygote import Zygote
@@ -34,22 +34,24 @@ UNLIMITED = ("COMPUTE__QUOTA__INSTANCES", "COMPUTE__QUOTA__CORES", "COMPUTE__QUO
 
 @dataclass(frozen=True)
 class Shape:
-    """Which processes a cloud has: (name, roles, host); "" are all roles."""
+    """Which processes a cloud has: (name, roles, host); "" are all roles.  The first is also the agents of hosts that it has as `guests`."""
 
     parts: Sequence[tuple[str, str, str]]
+    guests: Sequence[str] = ()
 
     @property
     def hosts(self) -> list[str]:
-        return sorted({host for _, roles, host in self.parts if not roles or set(roles.split(",")) & set(AGENTS)})
+        return sorted({host for _, roles, host in self.parts if not roles or set(roles.split(",")) & set(AGENTS)} | {*self.guests})
 
 
 ALONE = Shape([("all", "", HOST)])
+ALONE_WITH_TWO = Shape(ALONE.parts, [OTHER])
 CONTROL = [
     ("api1", "api", "c1"), ("api2", "api", "c2"), ("scheduler1", "scheduler", "c3"), ("scheduler2", "scheduler", "c4"),
     ("conductor1", "conductor", "c5"), ("conductor2", "conductor", "c6"), ("conductor3", "conductor", "c7"),
 ]  # fmt: skip
 ONE_HOST = Shape([*CONTROL, *((f"{role}1", role, HOST) for role in AGENTS)])
-TWO_HOSTS = Shape([*ONE_HOST.parts, ("compute2", "compute", "node2"), ("network2", "network", "node2")])
+TWO_HOSTS = Shape([*ONE_HOST.parts, ("compute2", "compute", OTHER), ("network2", "network", OTHER)])
 
 
 class Part:
@@ -158,7 +160,7 @@ class Parts(Watched):
             "PILVI_API__PUBLIC_URL": f"http://127.0.0.1:{self.front.port}", "PILVI_BUS__URL": servers.bus, "PILVI_HEARTBEAT": "1",
             "PILVI_COMPUTE__HEARTBEAT": "1", "PILVI_NETWORK__HEARTBEAT_EVERY": "1", "PILVI_NETWORK__HEAL_EVERY": "5",
             "PILVI_BLOCK_STORAGE__HEARTBEAT": "1", "PILVI_DATABASE__DURABILITY": "process",
-            "CRASH_POINTS": str(folder / "points"), "CRASH_SILENCE": "2",
+            "CRASH_POINTS": str(folder / "points"), "CRASH_SILENCE": "2", "CRASH_HOSTS": ",".join(shape.guests),
             **{f"PILVI_{name}": "-1" for name in UNLIMITED}, **servers.settings, **settings,
         }  # fmt: skip
         self.control = {
@@ -168,7 +170,7 @@ class Parts(Watched):
         }  # fmt: skip
         self.parts: dict[str, Part] = {}
         for name, roles, host in shape.parts:
-            own = {"PILVI_HOST": host, "PILVI_API__PORT": str(ports.get(name, 0)), "CRASH_WORLD": str(folder / "world" / host)}
+            own = {"PILVI_HOST": host, "PILVI_API__PORT": str(ports.get(name, 0)), "CRASH_WORLD": str(folder / "world")}
             secrets = {} if roles in AGENTS else self.control
             if far and name in far:  # this one reaches the bus through a link of its own
                 own["PILVI_BUS__URL"] = f"{servers.bus.rpartition(':')[0]}:{far[name].port}"
@@ -236,12 +238,7 @@ class Parts(Watched):
     @property
     def world(self) -> World:  # type: ignore[override]
         """What lies on the hosts at this moment."""
-        folders = {host: self.folder / "world" / host for host in self.shape.hosts}
-        wires: dict[str, Any] = {}
-        for place in folders.values():
-            wires |= process.read(place, "wires")
-        others = {host: process.machine_world(place) for host, place in folders.items() if host != HOST}
-        return World(process.machine_world(folders[HOST]), wires, process.volume_world(folders[HOST]), others=others)
+        return World.read(self.folder / "world", self.shape.hosts)
 
     def settled(self, *, within: float = 60.0) -> None:
         """All work ends, and the audit finds nothing."""
@@ -295,4 +292,4 @@ def answers(check: Callable[[], Any]) -> bool:
     return True
 
 
-__all__ = ["ALONE", "ONE_HOST", "TWO_HOSTS", "Part", "Parts", "Point", "Servers", "Shape", "answers"]
+__all__ = ["ALONE", "ALONE_WITH_TWO", "ONE_HOST", "TWO_HOSTS", "Part", "Parts", "Point", "Servers", "Shape", "answers"]

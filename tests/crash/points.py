@@ -3,9 +3,10 @@
 A point names the role that dies, and the moment:
 
     conductor   before, inside or after a step.  Inside an effect: the message to the agent has been sent, its answer is never heard;
-                inside a transaction: all is written, nothing committed; freeze: stopped before a step, not dead
+                inside a transaction: all is written, nothing committed; freeze: stopped before a step, not dead;
+                freeze-inside: the same inside a transaction
     api         before or after the commit that starts a workflow
-    others      during a step: taken (the message has arrived), done (the world is changed, the answer is never sent)
+    others      during a step: taken (the message has arrived), half (of a long verb), done (the world is changed, the answer is never sent)
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from pilvi.kernel.progress import Progress
+
 SERVED = {"compute": "compute", "network": "network", "volume": "volume", "scheduler": "scheduler", "block_storage-scheduler": "scheduler"}  # topics
 
 
@@ -30,9 +33,14 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     moment: str
     workflow: str = ""
     step: str = ""
+    host: str = ""  # of an agent; "" whichever comes first
+
+    @property
+    def who(self) -> str:
+        return f"{self.role}@{self.host}" if self.host else self.role
 
     def __str__(self) -> str:
-        return f"{self.workflow}.{self.step}.{self.moment} ({self.role})"
+        return f"{self.workflow}.{self.step}.{self.moment} ({self.who})"
 
 
 class Points:
@@ -51,9 +59,9 @@ class Points:
             old.unlink()
         self._put("point", point)
 
-    def freeze_at(self, workflow: str, step: str) -> None:
+    def freeze_at(self, workflow: str, step: str, moment: str = "freeze") -> None:
         """Have the conductor that comes to the step stop there, as by SIGSTOP, until somebody wakes it."""
-        self.arm(Point(role="conductor", moment="freeze", workflow=workflow, step=step))
+        self.arm(Point(role="conductor", moment=moment, workflow=workflow, step=step))
 
     def disarm(self) -> None:
         """Nobody dies any more."""
@@ -161,6 +169,8 @@ class Deadly:
                     self.points.die()
                 elif point.moment == "freeze" and when == "before":
                     self.points.freeze()
+                elif point.moment == "freeze-inside" and when == "before":
+                    self._here.freezes = True
                 elif point.moment == "inside" and when == "before":
                     self._here.inside = True
                 elif point.moment == "inside" and getattr(self._here, "inside", False):
@@ -188,7 +198,7 @@ class Deadly:
             return self._serve(topic, handler, **options)
 
         def deadly(message: Any) -> bytes:
-            self.points.write("role", role)
+            self.points.write("role", role, self.program.host)
             self.at(role, "taken")
             answer = handler(message)
             if role == "scheduler":
@@ -197,15 +207,28 @@ class Deadly:
 
         return self._serve(topic, deadly, **options)
 
+    def done(self, role: str, told: Any) -> None:
+        """A driver's verb has ended, with that answer."""
+        if isinstance(told, Progress):
+            self.points.write("long", role, self.program.host)
+        self.at(role, "half" if isinstance(told, Progress) and told.state == "working" else "done")
+
+    def awaits(self, role: str, moment: str) -> bool:
+        """Whether this role is to die here at that moment of the step under way."""
+        firing = self.points.armed(f"fire-{role}")
+        return firing is not None and firing.moment == moment and firing.host in ("", self.program.host)
+
     def at(self, role: str, moment: str) -> None:
         """A role that serves has come to this moment."""
-        firing = self.points.armed(f"fire-{role}")
-        if firing is not None and firing.moment == moment:
+        if self.awaits(role, moment):
             self.points.die(f"fire-{role}")
 
     def before_commit(self, tx: Any) -> None:
         if getattr(self._here, "inside", False):
             self.points.die()
+        if getattr(self._here, "freezes", False):
+            self._here.freezes = False
+            self.points.freeze()
         self._api(tx, "before")
 
     def after_commit(self, tx: Any) -> None:

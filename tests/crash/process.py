@@ -2,7 +2,8 @@
 
     python -m tests.crash.process up --foreground --fake --state DIR
 
-The worlds lie in the folder that $CRASH_WORLD names.  A verb has answered only after its world was written.
+The worlds lie in the folder that $CRASH_WORLD names (worlds.py).  A verb has answered only after its world was written.
+$CRASH_HOSTS names further hosts (a,b), whose compute and network agents are this process as well.
 Where $CRASH_POINTS names a folder, the process dies where its files say (points.py).  $CRASH_LEASE shortens the leases of workflows,
 $CRASH_SILENCE the time after which a call without a sign of life has failed (seconds); $CRASH_WITHIN gives a step another deadline
 (Workflow.step=seconds).
@@ -12,62 +13,29 @@ from __future__ import annotations
 
 import functools
 import os
-import pickle
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 
 from pilvi import program as cloud
 from pilvi.block_storage.drivers import fake as volumes
-from pilvi.block_storage.drivers.fake import VolumeWorld
+from pilvi.compute.agent import serve as serve_compute
 from pilvi.compute.drivers import fake as machines
-from pilvi.compute.drivers.fake_world import FakeWorld
 from pilvi.kernel.bus import signs
 from pilvi.kernel.errors import HostError
 from pilvi.kernel.faults import Faults
 from pilvi.kernel.workflows import store, worker
 from pilvi.network.drivers import fake as wires
+from pilvi.network.roles import serve_network
+from tests.crash import worlds
 from tests.crash.points import Deadly, Points
 
-MACHINES = ("machines", "disks", "images", "snapshots")
-VOLUMES = ("volumes",)
-_CHANGES = ("ensure", "remove", "ask_", "stop_by", "vanish", "lose")
+_CHANGES = ("ensure", "remove", "ask_", "stop_by", "vanish", "lose", "offer_", "withdraw_", "fetch_", "migrate", "abort_")
 _deadly: list[Deadly] = []  # of this process
-
-
-def write(folder: Path, name: str, world: dict[str, Any]) -> None:
-    """Write a world, whole or not at all."""
-    fresh = folder / f".{name}.{threading.get_ident()}"
-    fresh.write_bytes(pickle.dumps(world))
-    fresh.replace(folder / name)
-
-
-def read(folder: Path, name: str) -> dict[str, Any]:
-    """The world that was written last, {} when there was none."""
-    try:
-        return pickle.loads((folder / name).read_bytes())  # our own file
-    except FileNotFoundError:
-        return {}
-
-
-def _place(folder: Path, name: str) -> Any:
-    """A folder of the world for what is too large for memory."""
-    (folder / name).mkdir(exist_ok=True)
-    return SimpleNamespace(name=str(folder / name))
-
-
-def machine_world(folder: Path) -> FakeWorld:
-    """The machines that are there."""
-    return FakeWorld(**read(folder, "machines"), _folder=_place(folder, "snapshot-files"))
-
-
-def volume_world(folder: Path) -> VolumeWorld:
-    """The volumes that are there."""
-    return VolumeWorld(**read(folder, "volumes"), folder=_place(folder, "copies"))
 
 
 class FileFaults(Faults):
@@ -92,8 +60,8 @@ class FileFaults(Faults):
         raise HostError(why)
 
 
-def keeping(driver: Any, lock: Any, keep: Any, role: str) -> Any:
-    """The driver, with its world written after each verb that may change it."""
+def keeping(driver: Any, lock: Any, keep: Any, role: str, slow: Callable[[bool], None] = lambda so: None) -> Any:
+    """The driver, with its world written after each verb that may change it; `slow` says whether its long verbs take more than one asking."""
     for name in dir(type(driver)):
         if name.startswith(_CHANGES):
             verb = getattr(driver, name)
@@ -101,40 +69,87 @@ def keeping(driver: Any, lock: Any, keep: Any, role: str) -> Any:
             @functools.wraps(verb)
             def kept(*args: Any, _verb: Any = verb, **options: Any) -> Any:
                 with lock:
+                    slow(any(deadly.awaits(role, "half") for deadly in _deadly))
+                    told = None
                     try:
-                        return _verb(*args, **options)
+                        told = _verb(*args, **options)
+                        return told
                     finally:
                         keep()
                         for deadly in _deadly:
-                            deadly.at(role, "done")
+                            deadly.done(role, told)
 
             setattr(driver, name, kept)
     return driver
 
 
+def reading(driver: Any, read: Callable[[], None]) -> Any:
+    """The driver, which looks at what other processes have written before each verb that only looks."""
+    for name in dir(type(driver)):
+        verb = getattr(driver, name)
+        if callable(verb) and not name.startswith(("_", *_CHANGES)):
+
+            @functools.wraps(verb)
+            def fresh(*args: Any, _verb: Any = verb, **options: Any) -> Any:
+                read()
+                return _verb(*args, **options)
+
+            setattr(driver, name, fresh)
+    return driver
+
+
 def with_files(folder: Path) -> None:
-    """Have the fake drivers of this process keep their worlds in the folder."""
+    """Have the fake drivers of this process keep the worlds of their hosts in the folder."""
     hypervisor, backend, fabric = machines.FakeHypervisor, volumes.FakeBackend, wires.FakeFabric
     folder.mkdir(parents=True, exist_ok=True)
 
-    def make_hypervisor(*args: Any, **options: Any) -> Any:
-        world = machine_world(folder)
-        driver = hypervisor(*args, **{**options, "world": world, "faults": FileFaults(folder, "compute")})
-        return keeping(driver, world.lock, lambda: write(folder, "machines", {name: getattr(world, name) for name in MACHINES}), "compute")
+    def make_hypervisor(host: str, **options: Any) -> Any:
+        there = worlds.Machines(folder)
+        driver = hypervisor(host, **{**options, "world": there.of(host), "faults": FileFaults(folder / host, "compute")})
+        with there:
+            there.write()
 
-    def make_backend(*args: Any, **options: Any) -> Any:
-        world = volume_world(folder)
-        driver = backend(*args, **{**options, "world": world, "faults": FileFaults(folder, "block_storage")})
-        return keeping(driver, world.lock, lambda: write(folder, "volumes", {name: getattr(world, name) for name in VOLUMES}), "volume")
+        def slow(so: bool) -> None:
+            driver.instant = not so
 
-    def make_fabric(*args: Any, **options: Any) -> Any:
-        world = read(folder, "wires")
-        driver = fabric(*args, **{**options, "world": world, "faults": FileFaults(folder, "network")})
-        return keeping(driver, threading.RLock(), lambda: write(folder, "wires", world), "network")
+        return keeping(reading(driver, there.read), there, there.write, "compute", slow)
+
+    def make_backend(host: str, **options: Any) -> Any:
+        world = worlds.volume_world(folder / host)
+        driver = backend(host, **{**options, "world": world, "faults": FileFaults(folder / host, "block_storage")})
+
+        def slow(so: bool) -> None:
+            driver._asks = int(so)
+
+        return keeping(driver, world.lock, lambda: worlds.write(folder / host, "volumes", {"volumes": world.volumes}), "volume", slow)
+
+    def make_fabric(host: str, **options: Any) -> Any:
+        (folder / host).mkdir(exist_ok=True)
+        world = worlds.read(folder / host, "wires")
+        driver = fabric(host, **{**options, "world": world, "faults": FileFaults(folder / host, "network")})
+        return keeping(driver, threading.RLock(), lambda: worlds.write(folder / host, "wires", world), "network")
 
     machines.FakeHypervisor = make_hypervisor  # type: ignore[assignment,misc]
     volumes.FakeBackend = make_backend  # type: ignore[assignment,misc]
     wires.FakeFabric = make_fabric  # type: ignore[assignment,misc]
+
+
+def with_hosts(hosts: list[str]) -> None:
+    """Have the programs that this process builds be the compute and network agents of these hosts as well."""
+    build = cloud.build
+
+    def larger(*args: Any, **options: Any) -> Any:
+        program = build(*args, **options)
+
+        def join() -> None:
+            for host in hosts:
+                program._stops.append(serve_network(program, host=host))
+                program._stops.append(serve_compute(program, host=host))
+
+        program.on_started.append(join)
+        return program
+
+    cloud.build = larger
 
 
 def with_points(folder: Path) -> None:
@@ -161,6 +176,8 @@ def main(arguments: list[str]) -> None:
     from pilvi.__main__ import main as pilvi
 
     with_files(Path(os.environ["CRASH_WORLD"]))
+    if hosts := os.environ.get("CRASH_HOSTS"):
+        with_hosts(hosts.split(","))
     if points := os.environ.get("CRASH_POINTS"):
         with_points(Path(points))
     if lease := os.environ.get("CRASH_LEASE"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from tests.crash import audit
@@ -44,6 +45,24 @@ def test_while_the_worker_sleeps(rig: Rig) -> None:
         time.sleep(0.3)
         gone(cloud)
     assert played >= 6
+
+
+def test_while_a_step_is_committed(rig: Rig) -> None:
+    """What a step takes whose commit the deletion waits for is given back as well."""
+    cloud = rig.cloud(ONE_HOST)
+    story = FarStory(cloud)
+    scenario = next(one for one in SCENARIOS if one.name == "ResizeServer")
+    scenario.before(story)  # type: ignore[arg-type]
+    cloud.points.freeze_at("ResizeServer", "hold", "freeze-inside")
+    scenario.begin(story)  # type: ignore[arg-type]
+    pid = cloud.wait(cloud.points.died, within=20)
+    sleeper = next(part for part in cloud.of("conductor") if part.pid == pid)
+    cloud.wait(lambda: sleeper.frozen, within=5)
+    waker = threading.Timer(1.0, sleeper.thaw)
+    waker.start()
+    delete_and_see(cloud, within=30)
+    waker.join()
+    gone(cloud)
 
 
 def steps_of(name: str) -> tuple[object, ...]:

@@ -19,7 +19,7 @@ import pytest
 from pilvi.compute.drivers.fake_world import small_disk
 from pilvi.kernel.testing import databases
 from pilvi.kernel.testing.ports import take_port
-from tests.crash import audit, process
+from tests.crash import audit
 from tests.crash.lives import HOST, Life, World
 
 BOOTS, KILLS = 20, 20
@@ -205,8 +205,7 @@ def wait_until_settled(pilvi: Pilvi) -> None:
 
 def look_closely(pilvi: Pilvi) -> None:
     """The audit, by a program of this process in the same world."""
-    world = World(machines=process.machine_world(pilvi.world), wires=process.read(pilvi.world, "wires"), volumes=process.volume_world(pilvi.world))
-    life = Life(pilvi.state, world).start()
+    life = Life(pilvi.state, World.read(pilvi.world)).start()
     try:
         audit.settled(life)
     finally:

@@ -1,7 +1,7 @@
 """The kill matrix of a cloud in parts.  A sample by default; $MATRIX=all plays every case, $MATRIX=NAME those of one workflow.
 
-$MATRIX_TABLE names a file for the table, $MATRIX_SEED repeats a sample, $MATRIX_SECONDS bounds it; $MATRIX_SHARD=0/2 plays every second
-scenario, from the first.
+$MATRIX_TABLE names a file for the table, $MATRIX_SEED repeats a sample, $MATRIX_SECONDS bounds it (half of them are for moves);
+$MATRIX_SHARD=0/2 plays every second scenario, from the first.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import random
 import time
-from pathlib import Path
 
 from tests.crash import matrix
-from tests.crash.parts import ONE_HOST, Parts
+from tests.crash.parts import ONE_HOST, TWO_HOSTS, Parts, Shape
 from tests.crash.rig import Rig
 
 WHICH = os.environ.get("MATRIX", "")
@@ -20,14 +19,25 @@ SEED = int(os.environ.get("MATRIX_SEED", "0")) or random.randrange(1, 1 << 30)
 SECONDS = float(os.environ.get("MATRIX_SECONDS", "40"))
 
 
-def test_every_moment(rig: Rig, tmp_path: Path) -> None:
-    cloud = rig.cloud(ONE_HOST)
-    table: list[matrix.Outcome] = []
-    end = time.monotonic() + SECONDS
+def test_every_moment(rig: Rig) -> None:
+    play(rig, ONE_HOST, SECONDS)
+
+
+def test_every_moment_of_moves(rig: Rig) -> None:
+    """Servers that go from one host to another, whose agents are processes of their own."""
+    play(rig, TWO_HOSTS, SECONDS / 2)
+
+
+def play(rig: Rig, shape: Shape, seconds: float) -> None:
+    """The cases of scenarios for clouds of this shape."""
     shard, _, of = os.environ.get("MATRIX_SHARD", "0/1").partition("/")
-    which = "" if WHICH == "all" else WHICH
-    chosen = matrix.cases(lambda: rig.clouds[0], which, shard=int(shard), of=int(of)) if WHICH else matrix.sample(random.Random(SEED))
-    for case in chosen:
+    scenarios = matrix.chosen(shape, "" if WHICH == "all" else WHICH, shard=int(shard), of=int(of)) if WHICH else matrix.chosen(shape)
+    if not scenarios:
+        return
+    cloud = rig.cloud(shape)
+    table: list[matrix.Outcome] = []
+    end = time.monotonic() + seconds
+    for case in matrix.cases(scenarios, lambda: rig.clouds[0]) if WHICH else matrix.sample(scenarios, random.Random(SEED)):
         if not WHICH and time.monotonic() > end:
             break
         outcome = matrix.run(cloud, case)
@@ -35,7 +45,8 @@ def test_every_moment(rig: Rig, tmp_path: Path) -> None:
         well = leaves_well(cloud, outcome)
         note(outcome)
         if not well or outcome.wrong:
-            cloud = another(rig, cloud)
+            rig.end(cloud)  # something was left in it
+            cloud = rig.cloud(shape)
     wrong = [str(one) for one in table if one.wrong]
     print(f"seed {SEED}, {len(table)} cases, {len([one for one in table if one.took_part])} deaths, {len(wrong)} wrong; {rig}")
     assert not wrong, "\n".join([f"MATRIX_SEED={SEED}", *wrong])
@@ -57,9 +68,3 @@ def leaves_well(cloud: Parts, outcome: matrix.Outcome) -> bool:
         outcome.wrong = outcome.wrong or f"cannot be cleaned: {error}"
         return False
     return True
-
-
-def another(rig: Rig, cloud: Parts) -> Parts:
-    """A fresh cloud in place of one that something was left in."""
-    rig.end(cloud)
-    return rig.cloud(ONE_HOST)

@@ -5,19 +5,25 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
+from pilvi.compute.tables.migrations import Migration
 from tests.crash.client import Client
+from tests.crash.lives import HOST
 from tests.crash.parts import PASSWORD, Parts
 from tests.soak.users import IMAGES, PORTS, SERVERS, VOLUMES, Tally, User
 
 FAULTS = (
     ("compute", "ensure_machine"), ("compute", "ensure_disks"), ("compute", "ensure_disk"), ("compute", "remove_disk"), ("compute", "ensure_nic"),
     ("compute", "remove_nic"), ("compute", "remove_machine"), ("compute", "ensure_snapshot"), ("compute", "ensure_image"),
+    ("compute", "offer_disks"), ("compute", "fetch_disks"), ("compute", "withdraw_disks"), ("compute", "ensure_arrival"), ("compute", "migrate"),
     ("network", "ensure_port"), ("network", "remove_port"), ("network", "ensure_dhcp"),
     ("block_storage", "ensure_volume"), ("block_storage", "remove_volume"), ("block_storage", "ensure_export"), ("block_storage", "remove_export"),
     ("block_storage", "ensure_snapshot"), ("block_storage", "ensure_copy"),
 )  # fmt: skip
+
+WENT = ("finished", "confirmed", "reverted", "completed", "done")  # statuses of moves that succeeded
 
 
 @dataclass
@@ -54,13 +60,14 @@ def run(cloud: Parts, plan: Plan) -> Tally:
     assert not tally.wrong, "\n".join([f"seed {plan.seed}", *tally.wrong[:20]])
     cloud.settled()
     settled = time.monotonic()
+    moves = _moves(cloud, tally)
     _check_quotas(cloud)
     _delete_all(cloud)
     cloud.settled()
     _nothing_is_left(cloud)
     deaths = sum(part.deaths for part in cloud.parts.values())
     plan.report.append(
-        f"seed {plan.seed}: {tally.count} operations in {at - began:.0f} s, {deaths} deaths, slowest answer {tally.slowest:.2f} s; "
+        f"seed {plan.seed}: {tally.count} operations in {at - began:.0f} s, {deaths} deaths, slowest answer {tally.slowest:.2f} s; {moves}; "
         f"settled after {settled - at:.1f} s, all deleted after {time.monotonic() - settled:.1f} s"
     )
     return tally
@@ -78,7 +85,7 @@ def _user(cloud: Parts, name: str, dice: random.Random, tally: Tally) -> User:
     client.log_in(name, PASSWORD, name)
     admin = Client(cloud.client.ports)
     admin.token = cloud.client.token
-    return User(name, client, dice, tally, image=cloud.image, network=cloud.network, admin=admin)
+    return User(name, client, dice, tally, image=cloud.image, network=cloud.network, admin=admin, moves=len(cloud.shape.hosts) > 1)
 
 
 def _be_wild(cloud: Parts, plan: Plan, dice: random.Random, over: threading.Event, tally: Tally) -> None:
@@ -91,7 +98,8 @@ def _be_wild(cloud: Parts, plan: Plan, dice: random.Random, over: threading.Even
             if now > next_fault:
                 next_fault = now + dice.uniform(0, 2 * plan.fault_every)
                 service, verb = dice.choice(FAULTS)
-                cloud.break_verb(service, verb, "an ill host", times=1)
+                host = HOST if service == "block_storage" else dice.choice(cloud.shape.hosts)
+                cloud.break_verb(service, verb, "an ill host", times=1, host=host)
             if now > next_kill:
                 next_kill = now + dice.uniform(0, 2 * plan.kill_every)
                 part = dice.choice(list(cloud.parts.values()))
@@ -104,6 +112,15 @@ def _be_wild(cloud: Parts, plan: Plan, dice: random.Random, over: threading.Even
     except BaseException as error:
         tally.blame(f"fate: {type(error).__name__}: {error}")
         raise
+
+
+def _moves(cloud: Parts, tally: Tally) -> str:
+    """How many servers went to another host, and how many of those that were to go did not."""
+    told = cloud.program.db.run(lambda tx: tx.all(Migration), write=False)
+    went = Counter(one.kind for one in told if one.status in WENT and one.dest_host not in (None, "", one.source_host))
+    left = len([one for one in told if one.kind != "resize" and one.status not in WENT])
+    assert sum(went.values()) or not tally.done["os-migrateLive: 202"], "no server has moved"
+    return f"{', '.join(f'{count} {kind}s' for kind, count in sorted(went.items())) or 'no moves'}, {left} in vain"
 
 
 def _check_quotas(cloud: Parts) -> None:

@@ -1,4 +1,4 @@
-"""Users and deaths at random: the cloud in one process, and in parts."""
+"""Users and deaths at random: a cloud of two hosts in one process, and in parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.parts import ALONE, ONE_HOST, Parts, Servers
+from tests.crash.parts import ALONE_WITH_TWO, TWO_HOSTS, Parts, Servers
 from tests.crash.rig import Rig
 from tests.soak.soak import Plan, run
 
@@ -19,7 +19,7 @@ SEED = int(os.environ.get("SOAK_SEED", "0")) or random.randrange(1, 1 << 30)
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[Parts]:
-    cloud = Parts(tmp_path / "cloud", ALONE, Servers())
+    cloud = Parts(tmp_path / "cloud", ALONE_WITH_TWO, Servers())
     try:
         yield cloud.start()
     finally:
@@ -38,7 +38,7 @@ def test_in_parts(tmp_path: Path) -> None:
     print(f"SOAK_SEED={SEED}")
     rig = Rig(tmp_path)
     try:
-        run(rig.cloud(ONE_HOST, furnish=False, CRASH_LEASE="5"), plan)
+        run(rig.cloud(TWO_HOSTS, furnish=False, CRASH_LEASE="5"), plan)
     finally:
         rig.close()
     print(f"{rig}: ", *plan.report, sep="")

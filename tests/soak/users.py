@@ -12,6 +12,7 @@ from typing import Any
 from tests.crash.client import Client, Gone
 
 SERVERS, VOLUMES, IMAGES, PORTS = "/compute/v2.1/servers", "/volume/v3", "/image/v2/images", "/network/v2.0/ports"
+SERVICES = "/compute/v2.1/os-services"
 MOST = {"servers": 7, "volumes": 8, "ports": 6, "images": 4, "snapshots": 5, "backups": 3}
 FLAVORS = ("1", "2")
 
@@ -43,12 +44,14 @@ class Tally:
 
 
 class User(threading.Thread):
-    """One person in one project."""
+    """One person in one project; where there are `moves`, servers can go to another host."""
 
-    def __init__(self, name: str, client: Client, dice: random.Random, tally: Tally, *, image: str, network: str, admin: Client) -> None:
+    def __init__(
+        self, name: str, client: Client, dice: random.Random, tally: Tally, *, image: str, network: str, admin: Client, moves: bool = False
+    ) -> None:
         super().__init__(name=f"user {name}", daemon=True)
         self.who, self.client, self.dice, self.tally, self.admin = name, client, dice, tally, admin
-        self.image, self.network = image, network
+        self.image, self.network, self.moves = image, network, moves
         self._number = 0
 
     def run(self) -> None:
@@ -67,6 +70,7 @@ class User(threading.Thread):
             (12, self.make_server), (6, self.delete_server), (20, self.change_server), (6, self.attach_volume), (5, self.detach_volume),
             (4, self.attach_port), (3, self.detach_port), (8, self.make_volume), (4, self.delete_volume), (6, self.change_volume),
             (4, self.make_port), (3, self.change_port), (3, self.delete_port), (2, self.delete_image), (2, self.delete_copies),
+            (8 if self.moves else 0, self.move_server), (2 if self.moves else 0, self.evacuate),
         ]  # fmt: skip
         self.dice.choices([way for _, way in ways], [weight for weight, _ in ways])[0]()
 
@@ -154,6 +158,10 @@ class User(threading.Thread):
         word = self.dice.choice(fit.get(found["status"], ["os-start"]))
         if self.dice.random() < 0.05:
             word = self.dice.choice([one for words in fit.values() for one in words])
+        return self.change(found, word)
+
+    def change(self, found: dict[str, Any], word: str) -> None:
+        """Say one action of a server."""
         flavor = "2" if found["flavor"]["original_name"] == "m1.tiny" else "1"
         bodies: dict[str, tuple[str, Any]] = {
             "reboot": ("reboot", {"type": "SOFT"}), "hard": ("reboot", {"type": "HARD"}), "resize": ("resize", {"flavorRef": flavor}),
@@ -166,6 +174,26 @@ class User(threading.Thread):
         client = self.admin if word in ("migrate", "live") else None
         self.say(action, "POST", f"{SERVERS}/{found['id']}/action", {action: body}, client=client)
         return None
+
+    def move_server(self) -> None:
+        """Have a server go to another host, running or off, or in another size (then it may stay)."""
+        found = self.server("ACTIVE", "SHUTOFF")
+        if found:
+            self.change(found, self.dice.choice(["migrate", "live", "live", "resize"] if found["status"] == "ACTIVE" else ["migrate", "resize"]))
+
+    def evacuate(self) -> None:
+        """Say that the server's host is down, have the server brought up elsewhere, and let the host be back."""
+        mine = {one["id"] for one in self.have(SERVERS, "servers")}
+        told = self.admin.ask("GET", f"{SERVERS}/detail?all_tenants=1")["servers"]
+        found = [one for one in told if one["id"] in mine and one["OS-EXT-SRV-ATTR:host"]]
+        if not found:
+            return
+        chosen = self.dice.choice(found)
+        server_id, host = chosen["id"], chosen["OS-EXT-SRV-ATTR:host"]
+        [service] = self.admin.ask("GET", f"{SERVICES}?binary=nova-compute&host={host}")["services"]
+        self.admin.ask("PUT", f"{SERVICES}/{service['id']}", {"forced_down": True})
+        self.say("evacuate", "POST", f"{SERVERS}/{server_id}/action", {"evacuate": {}}, client=self.admin)
+        self.admin.ask("PUT", f"{SERVICES}/{service['id']}", {"forced_down": False})
 
     def attach_volume(self) -> None:
         server, volume = self.server("ACTIVE", "SHUTOFF"), self.volume("available")

@@ -90,8 +90,7 @@ class Scheduler:
                 raise NoValidHost(explain.summary(verdicts))
             for weight, host in best:
                 try:
-                    self.program.db.run(partial(self._take, server=server, host=host, ask=ask, move=move, verdicts=verdicts))
-                    return _choice(host)
+                    return self.program.db.run(partial(self._take, server=server, exclude=exclude, host=host, ask=ask, move=move, verdicts=verdicts))
                 except Conflict as error:
                     why = f"its room could not be claimed: {error.message}"
                     lost[host.name] = Verdict(host=host.name, filter="Claim", sentence=why, weight=weight)
@@ -138,11 +137,16 @@ class Scheduler:
 
     # -- taking ------------------------------------------------------------------------------------
 
-    def _take(self, tx: Transaction, *, server: Server, host: HostState, ask: Ask, move: Move | None, verdicts: list[Verdict]) -> None:
-        """Claim the room and note the host; raises Conflict when somebody was faster."""
+    def _take(
+        self, tx: Transaction, *, server: Server, exclude: list[str], host: HostState, ask: Ask, move: Move | None, verdicts: list[Verdict]
+    ) -> Choice:
+        """Claim the room and note the host, unless another scheduler that was asked the same has; raises Conflict when the room is gone."""
         now = tx.lock(Server, server.id)  # who deletes it meanwhile finds the claim, or the claim finds it deleted
         if now is None or now.deleted_at is not None or now.task_state == "deleting":
             raise NotFound(kind="Instance", ref=server.id)
+        had = self._claimed(tx, server.id, exclude)
+        if had is not None:
+            return had
         if ask.policy in ("affinity", "anti-affinity") and not ask.forced:
             tx.lock(ServerGroup, server.group_id)  # its members are placed one after the other
             members = members_by_host(tx, server.group_id, server.id)
@@ -158,6 +162,7 @@ class Scheduler:
             tx.update(Server, Server.c.id == server.id, host=host.name, node=host.facts.hostname, zone=host.zone)
         elif host.name != now.host:
             tx.update(Server, Server.c.id == server.id, other_host=host.name)
+        return _choice(host)
 
 
 def judge(hosts: list[HostState], ask: Ask) -> tuple[list[Verdict], list[tuple[float, HostState]]]:

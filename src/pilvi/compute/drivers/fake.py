@@ -374,6 +374,7 @@ class FakeHypervisor(FakeMoves):
             machine.since = 0.0
         elif not machine.since:
             machine.since = time.time()
+            self.world.offered.discard(machine.wish.id)
             if machine.power != "suspended":
                 machine.memory = uuid.uuid4().hex
                 machine.log += ["fake machine starting", f"{machine.wish.name} login: "]

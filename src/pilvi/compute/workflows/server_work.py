@@ -43,8 +43,8 @@ class ServerWork(Workflow):
             raise HostError(progress.why, elsewhere=progress.elsewhere)
 
     def load(self, ctx: Context) -> Server:
-        """The server's row, within a transaction step."""
-        server = ctx.db.get(Server, self.server)
+        """The server's row, within a transaction step; nobody else changes it until that ends (what is asked of servers may add cards)."""
+        server = ctx.db.get_to_change(Server, self.server)
         if server is None or server.deleted_at is not None:
             raise NotFound(kind="Instance", ref=self.server)
         return server

@@ -75,7 +75,9 @@ class Store:
         if type(workflow).__name__ not in self.kinds:
             raise TypeError(f"{type(workflow).__name__} is in no manifest")
         if workflow.preempts:
-            for work in self.pending(ctx.db, workflow.subject):
+            # locked: a step that is being committed is waited for, so that what it took is seen and given back; any later one is overtaken
+            held = sa.select(Work.t).where(Work.c.subject == workflow.subject).order_by(Work.c.id).with_for_update()
+            for work in ctx.db.load(Work, held):
                 self.load(work).preempted(ctx)
             ctx.db.delete(Work, Work.c.subject == workflow.subject)
         now = clock.now()
