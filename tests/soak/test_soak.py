@@ -13,7 +13,7 @@ from tests.crash.parts import ALONE_WITH_TWO, TWO_HOSTS, Parts, Servers
 from tests.crash.rig import Rig
 from tests.soak.soak import Plan, run
 
-OPERATIONS = int(os.environ.get("SOAK", "250"))
+OPERATIONS = int(os.environ.get("SOAK", "500"))
 SEED = int(os.environ.get("SOAK_SEED", "0")) or random.randrange(1, 1 << 30)
 
 
