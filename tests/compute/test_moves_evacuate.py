@@ -149,6 +149,23 @@ def test_a_server_in_error_or_stuck_work_is_evacuated(nova: Nova, other: Host) -
     assert nova.machines[ref].power == "running"
 
 
+def test_what_was_being_detached_when_the_host_died_is_settled(nova: Nova, other: Host) -> None:
+    ref, volume = on_node2(nova)
+    other.stop()
+    (port,) = nova.ports()
+    assert nova.cloud.delete(f"/network/v2.0/ports/{port['id']}").status == 204  # its card waits for a host that does not answer
+    assert nova.delete(f"{SERVERS}/{ref}/os-volume_attachments/{volume}").status == 202
+    assert nova.volume_status(volume) == "detaching"
+    force_down(nova, "node2")
+    evacuate(nova, ref)
+    nova.wait(lambda: host_of(nova, ref) == "node1")
+    assert nova.until(ref, "ACTIVE")["addresses"] == {}
+    assert (nova.machines[ref].power, nova.machines[ref].wish.nics) == ("running", [])
+    assert nova.volume_status(volume) == "in-use"
+    assert nova.delete(f"{SERVERS}/{ref}/os-volume_attachments/{volume}").status == 202
+    nova.wait(lambda: nova.volume_status(volume) == "available")
+
+
 def test_a_live_migration_from_a_host_that_dies_gives_way(nova: Nova, other: Host) -> None:
     ref, volume = on_node2(nova)
     other.world.hold_moves = True

@@ -26,6 +26,7 @@ from pilvi.network.service import SERVICE as NETWORK
 from pilvi.network.settings import Settings as NetworkSettings
 from pilvi.placement.service import SERVICE as PLACEMENT
 from pilvi.placement.settings import Settings as PlacementSettings
+from pilvi.placement.tables import Stock
 from tests.kernel import things
 
 THREADS = 8
@@ -143,8 +144,14 @@ def test_a_host_is_not_overcommitted(two: tuple[Cloud, Cloud]) -> None:
         return cloud.put(f"/placement/allocations/00000000-0000-0000-0000-{number:012d}", body, **say)
 
     assert statuses(at_once(two, claim)) == {204: 10, 409: 22}
-    used = two[1].get(f"/placement/resource_providers/{provider['uuid']}/usages", **say).json()["usages"]
-    assert used == {"VCPU": 10}
+    usages = f"/placement/resource_providers/{provider['uuid']}/usages"
+    assert two[1].get(usages, **say).json()["usages"] == {"VCPU": 10}
+    allocations = two[0].get(f"/placement/resource_providers/{provider['uuid']}/allocations", **say).json()["allocations"]
+    for consumer in allocations:  # of all who give it back at once one does
+        told = at_once(two, lambda cloud, number, uuid=consumer: cloud.delete(f"/placement/allocations/{uuid}", **say), times=1)
+        assert statuses(told) == {204: 1, 404: 15}
+    with two[0].program.db.transaction(write=False) as tx:
+        assert [stock.used for stock in tx.all(Stock)] == [0]
 
 
 def test_a_workflow_is_run_by_one_worker_at_a_time(two: tuple[Cloud, Cloud], monkeypatch: pytest.MonkeyPatch) -> None:

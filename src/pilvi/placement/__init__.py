@@ -99,7 +99,8 @@ def allocations(tx: Transaction, consumer: str) -> dict[str, dict[str, int]]:
 
 def move(tx: Transaction, old_consumer: str, new_consumer: str) -> None:
     """Hand all that one consumer has to another, who has nothing (a migration and its server); twice is once."""
-    owner = tx.get(Consumer, old_consumer)
+    locked = {uuid: tx.get_to_change(Consumer, uuid) for uuid in sorted((old_consumer, new_consumer))}
+    owner = locked[old_consumer]
     if owner is None:
         return
     tx.delete(Consumer, Consumer.c.uuid == new_consumer)

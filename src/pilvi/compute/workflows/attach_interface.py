@@ -79,6 +79,9 @@ class DetachInterface(ServerWork):
             give_port_back(self, ctx)
         actions.finish(ctx, self.load(ctx), self.event, self.what, why=why)
 
+    def preempted(self, ctx: Context) -> None:
+        self.fail_preempted(ctx)
+
     def _has_port(self, tx: Transaction) -> bool:
         return any(one.id == self.port for one in network.ports_of(tx, [self.server]).get(self.server, []))
 

@@ -98,6 +98,9 @@ class DetachVolume(ServerWork):
             ctx.db.change(device, state="attached")
         actions.finish(ctx, server, self.event, self.what, why=why)
 
+    def preempted(self, ctx: Context) -> None:
+        self.fail_preempted(ctx)
+
 
 class GrowDisk(ServerWork):
     """Tell a server's machine that one of its volumes has grown."""

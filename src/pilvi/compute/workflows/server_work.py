@@ -42,6 +42,12 @@ class ServerWork(Workflow):
         if progress.state == "failed":
             raise HostError(progress.why, elsewhere=progress.elsewhere)
 
+    def fail_preempted(self, ctx: Context) -> None:
+        """For `preempted` of works after which the server lives on: what `failed` writes, unless the server is being deleted."""
+        server = ctx.db.get_to_change(Server, self.server)
+        if server is not None and server.deleted_at is None and server.task_state != "deleting":
+            self.failed(ctx, "Something else was asked of the server.")
+
     def load(self, ctx: Context) -> Server:
         """The server's row, within a transaction step; nobody else changes it until that ends (what is asked of servers may add cards)."""
         server = ctx.db.get_to_change(Server, self.server)

@@ -58,7 +58,8 @@ def replace(tx: Transaction, claims: list[Claim]) -> None:
 
     Raises ConcurrentUpdate for an outdated generation, Invalid for what does not exist, Conflict when there is no room.
     """
-    consumers = {one.uuid: one for one in tx.by(Consumer, Consumer.c.uuid, [claim.consumer for claim in claims])}
+    asked = [tx.get_to_change(Consumer, uuid) for uuid in sorted({claim.consumer for claim in claims})]
+    consumers = {one.uuid: one for one in asked if one is not None}
     for claim in claims:
         _expect(claim, consumers.get(claim.consumer))
     before = held(tx, consumers)
@@ -85,6 +86,7 @@ def replace(tx: Transaction, claims: list[Claim]) -> None:
 
 def remove(tx: Transaction, consumer: str) -> bool:
     """Take everything from the consumer, who is then forgotten; answers whether there was anything."""
+    tx.get_to_change(Consumer, consumer)  # of two who take it away, one finds nothing left
     rows = tx.all(Allocation, Allocation.c.consumer == consumer)
     for one in rows:
         tx.execute(_GIVE, {"of": one.provider, "kind": one.resource_class, "less": one.used})
