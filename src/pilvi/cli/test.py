@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         environment = {**os.environ, **names, "PYTHONDONTWRITEBYTECODE": "1"}
         python = [sys.executable, "-m", "pytest"]
         fast = subprocess.run(
-            [*python, "-n", str(os.cpu_count() or 2), "--dist", "worksteal", *(f"--ignore={one}" for one in left_out), "-q", *chosen.rest, "tests"],
+            [*python, "-n", str((os.cpu_count() or 2) + 1), "--dist", "worksteal", *(f"--ignore={one}" for one in left_out), "-q", *chosen.rest, "tests"],
             cwd=root, env=environment, check=False,
         )  # fmt: skip
         if fast.returncode or not real:

@@ -1,7 +1,7 @@
 """Fifty random operations on real guests, networks and volumes, with the program killed now and then: `pytest -m slow tests/soak/real`.
 
-Needs root rights and the packages of `pilvi install`; $SOAK_CLOUD is the state folder of a running cloud with the image "tiny"
-and the network "private" of `pilvi demo`, which is told to stop and start by its own commands.
+Needs root rights and the packages of `pilvi install`; $SOAK_CLOUD is the state folder of a running cloud with the image "guest"
+and the network "demo" of `pilvi demo`, which is told to stop and start by its own commands.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ SEED = int(os.environ.get("SOAK_SEED", "0")) or random.randrange(1, 1 << 30)
 pytestmark = pytest.mark.slow
 
 
+class Person(User):
+    """A user who lets guests boot for a while between two wishes."""
+
+    def act(self) -> None:
+        super().act()
+        time.sleep(self.dice.uniform(0.5, 4.0))
+
+
 def pilvi(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pilvi", *words, "--state", os.environ["SOAK_CLOUD"]]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
@@ -39,14 +47,16 @@ def test_fifty_operations() -> None:
     port = int(place.ask("/status")["url"].rpartition(":")[2])
     client = Client([port], patience=300)
     client.log_in("admin", (place.state / "admin-password").read_text().strip(), "admin")
-    image = client.named("/image/v2/images", "images", "tiny")
-    network = client.named("/network/v2.0/networks", "networks", "private")
+    image = client.named("/image/v2/images", "images", "guest")
+    network = client.named("/network/v2.0/networks", "networks", "demo")
     tally = Tally(OPERATIONS)
-    users = [User(f"real{n}", client, random.Random(dice.random()), tally, image=image, network=network, admin=client) for n in range(2)]
+    users = [Person(f"real{n}", client, random.Random(dice.random()), tally, image=image, network=network, admin=client) for n in range(2)]
     for user in users:
         user.start()
+    deaths = 0
     while any(user.is_alive() for user in users):
-        time.sleep(dice.uniform(10, 30))
+        time.sleep(dice.uniform(3, 12))
+        deaths += 1
         pid = place.pid()
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
@@ -61,11 +71,25 @@ def test_fifty_operations() -> None:
         if "-real" in one["name"]:
             client.ask("DELETE", f"{SERVERS}/{one['id']}")
     assert settled(client)
-    for one in client.ask("GET", f"{VOLUMES}/volumes")["volumes"]:
+    for one in rested(client):
         if "-real" in (one["name"] or ""):
             client.ask("DELETE", f"{VOLUMES}/volumes/{one['id']}?cascade=true")
+    while any("-real" in (one["name"] or "") for one in rested(client)):
+        time.sleep(1)
     checked = pilvi("check")
     assert checked.returncode == 0, checked.stdout
+    print(f"{tally.count} operations, {deaths} deaths, slowest answer {tally.slowest:.1f} s; {dict(tally.done)}")
+
+
+def rested(client: Client, within: float = 300.0) -> list[dict[str, str]]:
+    """All volumes, once none is being worked on."""
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        found: list[dict[str, str]] = client.ask("GET", f"{VOLUMES}/volumes/detail")["volumes"]
+        if all(one["status"] in ("available", "in-use") or one["status"].startswith("error") for one in found):
+            return found
+        time.sleep(1)
+    raise AssertionError([(one["name"], one["status"]) for one in found])
 
 
 def all_servers(client: Client) -> list[dict[str, str]]:
