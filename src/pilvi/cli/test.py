@@ -44,8 +44,9 @@ def main(arguments: list[str]) -> int:
     with servers(chosen.database, chosen.bus) as names:
         environment = {**os.environ, **names, "PYTHONDONTWRITEBYTECODE": "1"}
         python = [sys.executable, "-m", "pytest"]
+        at_once = str((os.cpu_count() or 2) + 1)  # tests also wait
         fast = subprocess.run(
-            [*python, "-n", str((os.cpu_count() or 2) + 1), "--dist", "worksteal", *(f"--ignore={one}" for one in left_out), "-q", *chosen.rest, "tests"],
+            [*python, "-n", at_once, "--dist", "worksteal", *(f"--ignore={one}" for one in left_out), "-q", *chosen.rest, "tests"],
             cwd=root, env=environment, check=False,
         )  # fmt: skip
         if fast.returncode or not real:
