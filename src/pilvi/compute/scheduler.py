@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
@@ -79,7 +79,7 @@ class Scheduler:
                 server = tx.get(Server, server_id)
                 if server is None or server.deleted_at is not None:
                     raise NotFound(kind="Instance", ref=server_id)
-                had = self._claimed(tx, server_id, exclude)
+                had = self._claimed(tx, placement.allocations(tx, server_id), exclude)
                 if had is not None:
                     return had
                 hosts, ask = self._look(tx, server, exclude, flavor, move)
@@ -95,9 +95,8 @@ class Scheduler:
                     why = f"its room could not be claimed: {error.message}"
                     lost[host.name] = Verdict(host=host.name, filter="Claim", sentence=why, weight=weight)
 
-    def _claimed(self, tx: Transaction, server_id: str, exclude: list[str]) -> Choice | None:
-        """The host that was taken for the server when this was asked before."""
-        held = placement.allocations(tx, server_id)
+    def _claimed(self, tx: Transaction, held: Mapping[str, object], exclude: list[str]) -> Choice | None:
+        """The host that was taken for the server when this was asked before: one of those of which it holds something."""
         if not held:
             return None
         hosts = self._known.look(tx, 0.0).hosts
@@ -144,7 +143,8 @@ class Scheduler:
         now = tx.lock(Server, server.id)  # who deletes it meanwhile finds the claim, or the claim finds it deleted
         if now is None or now.deleted_at is not None or now.task_state == "deleting":
             raise NotFound(kind="Instance", ref=server.id)
-        had = self._claimed(tx, server.id, exclude)
+        held = placement.allocations(tx, server.id)
+        had = self._claimed(tx, held, exclude)
         if had is not None:
             return had
         if ask.policy in ("affinity", "anti-affinity") and not ask.forced:
@@ -155,7 +155,7 @@ class Scheduler:
             if ask.policy == "affinity" and members and host.name not in members:
                 raise Conflict("Another server of the group went elsewhere in the same moment.")
         placement.claim(
-            tx, consumer=server.id, provider=host.node, resources=ask.resources, project_id=server.project_id, user_id=server.user_id
+            tx, consumer=server.id, provider=host.node, resources=ask.resources, project_id=server.project_id, user_id=server.user_id, has=held
         )
         _keep(tx, server.id, host.name, verdicts)
         if move is None:

@@ -67,15 +67,15 @@ def remove_provider(tx: Transaction, uuid: str) -> None:
 
 def claim(
     tx: Transaction, *, consumer: str, provider: str, resources: Mapping[str, int], project_id: str, user_id: str,
-    consumer_type: str = "INSTANCE",
+    consumer_type: str = "INSTANCE", has: Mapping[str, Mapping[str, int]] | None = None,
 ) -> None:  # fmt: skip
     """Take these amounts of one provider for a consumer; the same claim said twice is one.
 
-    A consumer that has something of this provider already has what is said here afterwards.  Raises Conflict when
-    there is no room, naming class and numbers.
+    A consumer that has something of this provider already has what is said here afterwards.  `has`: its `allocations`,
+    when the caller has read them in this transaction.  Raises Conflict when there is no room, naming class and numbers.
     """
     amounts = {name: amount for name, amount in resources.items() if amount}
-    before = allocations(tx, consumer)
+    before = allocations(tx, consumer) if has is None else has
     if before.get(provider) == amounts:
         return
     wanted = _allocations.Claim(

@@ -43,7 +43,7 @@ def ranked(hosts: Sequence[HostState], ask: Ask, most: int) -> list[tuple[float,
     """The best hosts, at most so many, with their weights; equals in random order, so that two schedulers differ."""
     if not hosts:
         return []
-    totals = [0.0] * len(hosts)
+    totals: list[float] = []
     for _, factor, weigh in WEIGHERS:
         values = weigh(hosts, ask)
         if values is None:
@@ -51,7 +51,11 @@ def ranked(hosts: Sequence[HostState], ask: Ask, most: int) -> list[tuple[float,
         low, high = min(values), max(values)
         if high > low:
             scale = factor / (high - low)
-            totals = [total + (value - low) * scale for total, value in zip(totals, values, strict=True)]
+            if totals:
+                totals = [total + (value - low) * scale for total, value in zip(totals, values, strict=True)]
+            else:
+                totals = [(value - low) * scale for value in values]
+    totals = totals or [0.0] * len(hosts)
     chance = random.random
     keys = [total + _TIE * chance() for total in totals]
     best = heapq.nlargest(most, range(len(hosts)), key=keys.__getitem__)
