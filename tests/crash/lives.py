@@ -127,7 +127,7 @@ class Watched:
             left = [(one.kind, one.subject, one.step, one.attempts) for one in self.works()]
             raise AssertionError(f"workflows do not end: {left}") from None
 
-    def tried(self, *, rounds: int = 4, least: float = 0.7) -> None:
+    def tried(self, *, rounds: int = 12, least: float = 1.3) -> None:
         """Wait until no workflow is left, or those that are have come to rest so many times, woken each time, for so many seconds at least."""
         began, rested = time.monotonic(), 0
 

@@ -182,7 +182,7 @@ def test_a_host_that_is_cut_off_goes_on_and_comes_back(rig: Rig, addresses: tupl
         assert listed.returncode == (1 if found else 0)
         return found
 
-    until("it is listed as not well", lambda: not_well() == [lost], 10)
+    until("it is listed as not well", lambda: not_well() == [lost], 4)  # two of its heartbeats
     until("another has its router", lambda: rig.router_host() == left, 60)
     rig.laboratory.restore(lost)
     until("all agents are back", lambda: all(rig.agents().values()), 60)
