@@ -91,12 +91,15 @@ class ComputeAgent(MoveVerbs):
         return self._jobs.ask(server_id, job, lambda: self.driver.ask_reboot(server_id))
 
     def remove(self, server_id: str) -> None:
-        """Have nothing of the server on this host."""
+        """Have nothing of the server on this host.  Raises HostError when it is to be here: the message was of an earlier visit."""
+        self._check_it_left(server_id)
         self._jobs.forget(server_id)
         self.driver.abort_migrate(server_id)  # else its turn may come late
-        with self._jobs.turn(server_id):
+        with self._jobs.turn(server_id) as waited:
+            if waited:
+                self._check_it_left(server_id)
             self.driver.remove_machine(server_id)
-        self._ways.remove(server_id)
+            self._ways.remove(server_id)
 
     # -- what is plugged -------------------------------------------------------------------------------
 
@@ -200,6 +203,11 @@ class ComputeAgent(MoveVerbs):
             self.driver.set_password(server_id, user, password)
 
     # -- parts (not served: their names begin with _) ------------------------------------------------------
+
+    def _check_it_left(self, server_id: str) -> None:
+        """Raise HostError when this host has a part in the server."""
+        if self._conductor.has_part(server_id, self.host):
+            raise HostError(f"Server {server_id} is to be on host {self.host}; nothing of it is removed.", elsewhere=False)
 
     def _describe(self, server_id: str) -> Machine:
         machine = self._patient.describe_machine(server_id, self.host)

@@ -49,6 +49,8 @@ class Jobs:
         with self._lock:
             job = self._jobs.get(server_id)
             if job is None or job.name != name:
+                if job is not None:
+                    job.dropped = True  # its asker was overtaken
                 job = self._jobs[server_id] = _Job(name)
                 job.future = self._pool.submit(self._run, server_id, job, work)
                 job.future.add_done_callback(lambda _, job=job: self._ended(server_id, job))
@@ -80,12 +82,17 @@ class Jobs:
         return job is not None and job.dropped
 
     @contextmanager
-    def turn(self, server_id: str) -> Iterator[None]:
-        """Wait for the server's turn: never two verbs at once for one machine."""
+    def turn(self, server_id: str) -> Iterator[bool]:
+        """Wait for the server's turn: never two verbs at once for one machine.  Yields whether somebody else was at it."""
         with self._lock:
             lock = self._turns[server_id]
-        with lock:
-            yield
+        waited = not lock.acquire(blocking=False)
+        if waited:
+            lock.acquire()
+        try:
+            yield waited
+        finally:
+            lock.release()
 
     def stop(self) -> None:
         if not self._shared:

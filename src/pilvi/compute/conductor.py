@@ -12,7 +12,7 @@ import msgspec
 from pilvi import identity, image, network, placement
 from pilvi.compute.drivers import HostFacts, Machine, Power, SeenMachine
 from pilvi.compute.heartbeats import Heartbeats
-from pilvi.compute.logic.machines import machine, on_host
+from pilvi.compute.logic.machines import has_part, machine, on_host
 from pilvi.compute.metadata import Metadata
 from pilvi.compute.operations import guests, healing
 from pilvi.compute.tables.hosts import ComputeHost
@@ -65,6 +65,11 @@ class Conductor:
             ports = network.ports_of(tx, [server_id]).get(server_id, []) if server.nics else []
             files = guests.config_drive(self.program, tx, server, devices, ports) if server.config_drive else None
         return machine(server, devices, ports, files)
+
+    def has_part(self, server_id: str, host: str) -> bool:
+        """Whether the host has a part in the server, so that nothing of it may be removed there."""
+        with self.program.db.transaction(write=False) as tx:
+            return has_part(tx.get(Server, server_id), host)
 
     def image_source(self) -> ImageSource:
         """How to reach the image service."""

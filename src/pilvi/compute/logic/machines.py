@@ -14,6 +14,7 @@ from pilvi.kernel import clock
 # task_states in which the machine is off on the host that the server is about to leave
 OFF_BEHIND = ("resize_migrating", "resize_migrated", "resize_reverting")
 REBUILDING = ("rebuilding", "rebuild_block_device_mapping", "rebuild_spawning")  # evacuation: the disks are made anew
+LEAVING = ("deleting", "shelving_offloading")  # whatever is left of it may go
 _SHAPING = ("hw_", "hw:", "os_", "img_")  # prefixes of properties and specs that shape the hardware
 
 
@@ -25,6 +26,12 @@ def machine(server: Server, devices: Sequence[Device], ports: Sequence[Any], fil
         reboots=server.reboots, user=server.user_id, project=server.project_id, flavor=server.flavor.name,
         created_at=clock.iso(server.created_at),
     )  # fmt: skip
+
+
+def has_part(server: Server | None, host: str) -> bool:
+    """Whether something of the server is on the host, or about to be: elsewhere, whatever is found of it may be removed."""
+    there = server is not None and server.deleted_at is None and server.task_state not in LEAVING
+    return there and host in (server.host, server.other_host)
 
 
 def on_host(server: Server, devices: Sequence[Device], host: str) -> tuple[Server, list[Device]] | None:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pilvi import network
 from pilvi.compute.agent import TOPIC, ComputeAgent
+from pilvi.compute.logic.machines import has_part
 from pilvi.compute.tables.hosts import ComputeHost
 from pilvi.compute.tables.servers import Server
 from pilvi.kernel import agent, clock, log
@@ -34,7 +35,7 @@ class CleanHost(Workflow):
         with ctx.program.db.transaction(write=False) as tx:
             server = tx.get(Server, self.server)
             host = tx.get(ComputeHost, self.host)
-        if host is None or (server is not None and server.deleted_at is None and self.host in (server.host, server.other_host)):
+        if host is None or has_part(server, self.host):
             return  # the host was taken out of the cloud, or the server came back to it, or is about to
         if clock.now() - host.heartbeat_at > ctx.program.settings.compute.down_after:
             raise Wait(_LATER)
@@ -53,7 +54,10 @@ def subject(host: str, server_id: str) -> str:
 
 
 def remove(ctx: Context, server_id: str, host: str, ports: list[str]) -> None:
-    """Have the server's machine and its ports gone from the host.  Raises Unavailable when the host does not answer."""
+    """Have the server's machine and its ports gone from the host.
+
+    Raises Unavailable when the host does not answer, HostError when the server is to be there again.
+    """
     stub = agent.remote(ctx.bus, ComputeAgent, TOPIC, host=host, timeout=120, request_id=ctx.request_id)
     stub.remove(server_id)
     if ports:
