@@ -10,7 +10,7 @@ import pytest
 from pilvi.compute.agent import TOPIC, ComputeAgent
 from pilvi.compute.tables.servers import Server
 from pilvi.kernel import agent
-from pilvi.kernel.errors import HostError
+from pilvi.kernel.errors import HostError, Unavailable
 from tests.compute.conftest import Nova
 
 
@@ -67,3 +67,24 @@ def test_what_an_overtaken_asker_wanted_is_not_begun(nova: Nova) -> None:
     nova.wait(lambda: host_agent(nova).ensure(ref, "new").state == "done")
     assert list(nova.machines[ref].nics) == [port["id"]]
     assert ("remove_nic", ref) not in nova.driver.faults.told
+
+
+def test_a_host_is_not_taken_for_a_server_that_waits_for_none(nova: Nova) -> None:
+    bus, said = nova.cloud.program.bus, []
+    call = bus.call
+
+    def listen(topic: str, message: Any, **options: Any) -> Any:
+        if message.method == "choose":
+            said.append((topic, message))
+        return call(topic, message, **options)
+
+    bus.call = listen
+    ref = nova.boot()
+    nova.act(ref, "shelve", None)
+    nova.until(ref, "SHELVED_OFFLOADED")
+    nova.idle()
+    ((topic, message),) = said
+    with pytest.raises(Unavailable, match="Somebody else has gone on"):
+        call(topic, message, timeout=10)
+    assert nova.claims() == 0
+    assert nova.show(ref)["OS-EXT-SRV-ATTR:host"] is None

@@ -6,7 +6,7 @@ The worlds lie in the folder that $CRASH_WORLD names (worlds.py).  A verb has an
 $CRASH_HOSTS names further hosts (a,b), whose compute and network agents are this process as well.
 Where $CRASH_POINTS names a folder, the process dies where its files say (points.py).  $CRASH_LEASE shortens the leases of workflows,
 $CRASH_SILENCE the time after which a call without a sign of life has failed (seconds); $CRASH_WITHIN gives a step another deadline
-(Workflow.step=seconds).
+(Workflow.step=seconds).  $CRASH_ECHO is the share of messages that arrive twice (echo.py).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from pilvi.kernel.workflows import store, worker
 from pilvi.network.drivers import fake as wires
 from pilvi.network.roles import serve_network
 from tests.crash import worlds
+from tests.crash.echo import Echo
 from tests.crash.points import Deadly, Points
 
 _CHANGES = ("ensure", "remove", "ask_", "stop_by", "vanish", "lose", "offer_", "withdraw_", "fetch_", "migrate", "abort_")
@@ -164,6 +165,18 @@ def with_points(folder: Path) -> None:
     cloud.build = deadly
 
 
+def with_echoes(share: float) -> None:
+    """Have a share of what the programs that this process builds say on the bus arrive twice."""
+    build = cloud.build
+
+    def echoing(*args: Any, **options: Any) -> Any:
+        program = build(*args, **options)
+        Echo(program, share)
+        return program
+
+    cloud.build = echoing
+
+
 def with_deadline(place: str, seconds: str) -> None:
     """Give a workflow's step another deadline."""
     name, _, step = place.partition(".")
@@ -180,6 +193,8 @@ def main(arguments: list[str]) -> None:
         with_hosts(hosts.split(","))
     if points := os.environ.get("CRASH_POINTS"):
         with_points(Path(points))
+    if echo := os.environ.get("CRASH_ECHO"):
+        with_echoes(float(echo))
     if lease := os.environ.get("CRASH_LEASE"):
         store.LEASE = worker.LEASE = float(lease)  # type: ignore[attr-defined]
     if silence := os.environ.get("CRASH_SILENCE"):

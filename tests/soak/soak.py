@@ -67,8 +67,8 @@ def run(cloud: Parts, plan: Plan) -> Tally:
     _nothing_is_left(cloud)
     deaths = sum(part.deaths for part in cloud.parts.values())
     plan.report.append(
-        f"seed {plan.seed}: {tally.count} operations in {at - began:.0f} s, {deaths} deaths, slowest answer {tally.slowest:.2f} s; {moves}; "
-        f"settled after {settled - at:.1f} s, all deleted after {time.monotonic() - settled:.1f} s"
+        f"seed {plan.seed}: {tally.count} operations in {at - began:.0f} s, {deaths} deaths, slowest answer {tally.slowest:.2f} s "
+        f"({tally.slow}); {moves}; settled after {settled - at:.1f} s, all deleted after {time.monotonic() - settled:.1f} s"
     )
     return tally
 

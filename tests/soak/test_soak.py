@@ -1,4 +1,4 @@
-"""Users and deaths at random: a cloud of two hosts in one process, and in parts."""
+"""Users and deaths at random: a cloud of two hosts in one process, and in parts, where some messages arrive twice."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.crash.rig import Rig
 from tests.soak.soak import Plan, run
 
 OPERATIONS = int(os.environ.get("SOAK", "500"))
+ECHO = os.environ.get("SOAK_ECHO", "0.2")
 SEED = int(os.environ.get("SOAK_SEED", "0")) or random.randrange(1, 1 << 30)
 
 
@@ -38,7 +39,7 @@ def test_in_parts(tmp_path: Path) -> None:
     print(f"SOAK_SEED={SEED}")
     rig = Rig(tmp_path)
     try:
-        run(rig.cloud(TWO_HOSTS, furnish=False, CRASH_LEASE="5"), plan)
+        run(rig.cloud(TWO_HOSTS, furnish=False, CRASH_LEASE="5", CRASH_ECHO=ECHO), plan)
     finally:
         rig.close()
     print(f"{rig}: ", *plan.report, sep="")

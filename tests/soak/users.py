@@ -24,7 +24,7 @@ class Tally:
         self.wanted = wanted
         self.done: Counter[str] = Counter()  # "what: outcome"
         self.wrong: list[str] = []
-        self.slowest = 0.0
+        self.slowest, self.slow = 0.0, ""  # seconds, and what took so long
         self.count = 0
         self._lock = threading.Lock()
 
@@ -32,7 +32,8 @@ class Tally:
         with self._lock:
             self.count += 1
             self.done[f"{what}: {outcome}"] += 1
-            self.slowest = max(self.slowest, seconds)
+            if seconds > self.slowest:
+                self.slowest, self.slow = seconds, f"{what}: {outcome}"
 
     def blame(self, sentence: str) -> None:
         with self._lock:

@@ -25,7 +25,7 @@ from pilvi.block_storage.drivers import (
     VolumeSpec,
 )  # fmt: skip
 from pilvi.block_storage.jobs import Jobs
-from pilvi.kernel import agent, log
+from pilvi.kernel import agent, log, orders
 from pilvi.kernel.certificates import Authority
 from pilvi.kernel.errors import HostError, Invalid, PilviError
 from pilvi.kernel.faults import Faults
@@ -161,6 +161,7 @@ class VolumeAgent:
     @contextmanager
     def _turn(self, volume_id: str) -> Iterator[None]:
         with self._turns[volume_id]:
+            orders.check()
             yield
 
     def _image(self, wish: VolumeWish) -> FromImage | Progress:

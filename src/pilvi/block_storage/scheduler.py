@@ -35,6 +35,7 @@ class Scheduler:
             if volume is None:
                 raise NotFound(kind="Volume", ref=volume_id)
             if not volume.host:
+                self._program.workflows.confirm(tx)
                 pool = find(self._program, tx, volume)
                 tx.change(volume, expect={"host": ""}, host=pool.name, availability_zone=volume.availability_zone or pool.zone)
             return volume.host

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecu
 from concurrent.futures import TimeoutError as NotInTime
 from contextlib import contextmanager
 
-from pilvi.kernel import log
+from pilvi.kernel import log, orders
 from pilvi.kernel.errors import HostError, PilviError, Unavailable
 from pilvi.kernel.progress import DONE, Progress
 
@@ -90,6 +90,7 @@ class Jobs:
         if waited:
             lock.acquire()
         try:
+            orders.check()
             yield waited
         finally:
             lock.release()

@@ -143,6 +143,7 @@ class Scheduler:
         now = tx.lock(Server, server.id)  # who deletes it meanwhile finds the claim, or the claim finds it deleted
         if now is None or now.deleted_at is not None or now.task_state == "deleting":
             raise NotFound(kind="Instance", ref=server.id)
+        self.program.workflows.confirm(tx)
         held = placement.allocations(tx, server.id)
         had = self._claimed(tx, held, exclude)
         if had is not None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from pilvi.kernel import log
+from pilvi.kernel import log, orders
 from pilvi.kernel.bus import Bus, Message
 from pilvi.kernel.bus.workers import Workers
 from pilvi.kernel.errors import Forbidden, Invalid, PilviError, Unavailable
@@ -73,10 +73,13 @@ def serve(
 ) -> Callable[[], None]:
     """Answer the topic with the object's public methods (those of `contract`, when named); answers a stop function.
 
+    What workflows say to a host is done in the order in which they say it, and once (`kernel/orders.py`); who serves a topic
+    of no host asks the database whether the order still holds.
     An agent speaks for its own host only: Forbidden when it calls a method whose parameter named `host` is another.
     `workers`: threads that several servers share, instead of `threads` of its own.
     """
     known = verbs(contract or type(server))
+    taken = orders.Taken()
 
     def handle(message: Message) -> bytes:
         verb = known.get(message.method)
@@ -90,7 +93,8 @@ def serve(
             raise Forbidden(f"{topic}.{message.method}: {message.sender} may not speak for {arguments['host']}.")
         token = _sender.set(message.sender)
         try:
-            return _encode(getattr(server, message.method)(**arguments))
+            with orders.taking(taken, None if message.sender else message.order, once=bool(host)):
+                return _encode(getattr(server, message.method)(**arguments))
         except PilviError:
             raise
         except Exception as error:
@@ -118,7 +122,7 @@ class _Remote:
             raise AttributeError(name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            answer = self._ask(message(verb, args, kwargs, self._request_id))
+            answer = self._ask(lambda: message(verb, args, kwargs, self._request_id, orders.give()))
             try:
                 return verb.decode_answer(answer)
             except msgspec.DecodeError as error:
@@ -126,21 +130,23 @@ class _Remote:
 
         return call
 
-    def _ask(self, said: Message) -> msgspec.Raw:
+    def _ask(self, said: Callable[[], Message]) -> msgspec.Raw:
         """The answer; as long as there is patience, whoever died with the question is followed by one who is asked again."""
         end = time.monotonic() + self._patience
         while True:
             try:
-                return self._bus.call(self._topic, said, host=self._host, timeout=self._timeout)
+                return self._bus.call(self._topic, said(), host=self._host, timeout=self._timeout)
             except Unavailable:
                 if time.monotonic() > end or self._stop.wait(_AGAIN):
                     raise
 
 
-def message(verb: _Verb, args: tuple[Any, ...], kwargs: dict[str, Any], request_id: str = "") -> Message:
+def message(
+    verb: _Verb, args: tuple[Any, ...], kwargs: dict[str, Any], request_id: str = "", order: orders.Order | None = None
+) -> Message:
     """The message that says this verb."""
     arguments = dict(zip(verb.parameters, args, strict=False)) | kwargs
-    return Message(verb.name, msgspec.Raw(_encode(arguments)), request_id)
+    return Message(verb.name, msgspec.Raw(_encode(arguments)), request_id, "", order)
 
 
 def remote(

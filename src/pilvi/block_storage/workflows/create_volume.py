@@ -47,8 +47,7 @@ class CreateVolume(Workflow):
                 raise
             self.why = error.message
             one.remove_volume(self.volume_id, [])
-            ctx.program.db.run(lambda tx: self._exclude(tx, volume))
-            raise Back("choose_pool") from error
+            raise Back("choose_pool", lambda ctx: self._exclude(ctx.db, volume)) from error
 
     @transaction(title="The volume is available")
     def announce(self, ctx: Context) -> None:

@@ -113,11 +113,9 @@ class CreateServer(ServerWork):
             tries = ctx.program.settings.compute.scheduler_tries
             if not error.elsewhere or len(self.refused) + 1 >= tries or server.wishes.host:
                 raise
-            ctx.program.db.run(lambda tx: leave(ctx.program.context(tx, ctx.caller, request_id=ctx.request_id), self.server, self.host))
-            self.refused = [*self.refused, self.host]
-            self.reason = f"On host {self.host}: {error.message}"
-            self.host = ""
-            raise Back("choose_host") from error
+            left = self.host
+            self.refused, self.reason, self.host = [*self.refused, left], f"On host {left}: {error.message}", ""
+            raise Back("choose_host", lambda ctx: leave(ctx, self.server, left)) from error
 
 
 def take_ports(ctx: Context, server: Server, host: str) -> list[ServerNic]:

@@ -13,6 +13,7 @@ import msgspec
 
 from pilvi.kernel import errors
 from pilvi.kernel.errors import HostError, Invalid, PilviError
+from pilvi.kernel.orders import Order
 
 if TYPE_CHECKING:
     from pilvi.kernel.bus.workers import Workers
@@ -26,13 +27,14 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     """One message: which method, with which arguments (encoded), under which request id.
 
     `sender` is filled in by the bus that received it, from what its broker vouches for: "" is the control plane, which is
-    trusted; else the name of the agent's host.
+    trusted; else the name of the agent's host.  `order` is there when a workflow speaks.
     """
 
     method: str
     arguments: msgspec.Raw
     request_id: str = ""
     sender: str = ""
+    order: Order | None = None
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True):

@@ -205,7 +205,7 @@ class BrokeredBus(ABC):
             log.warning("a message under a false name was dropped", topic=server.topic, sender=sender, claimed=request.sender)
             self._decline(reply, taken, Forbidden("The message claims to be of another host."))
             return
-        message = Message(request.method, request.arguments, request.request_id, request.sender)
+        message = Message(request.method, request.arguments, request.request_id, request.sender, request.order)
         if reply is not None and not self._signs.begin(reply):
             if taken is not None:
                 taken()
@@ -247,7 +247,7 @@ class BrokeredBus(ABC):
 
     def _encode(self, topic: str, message: Message, seconds: float) -> bytes:
         check_size(topic, message, self.most - ENVELOPE)
-        return encode(Request(message.method, message.arguments, message.request_id, self.endpoint.agent, seconds))
+        return encode(Request(message.method, message.arguments, message.request_id, self.endpoint.agent, seconds, message.order))
 
     def _cast(self, letter: Letter) -> None:
         if trouble := self._post(letter):

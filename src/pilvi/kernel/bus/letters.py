@@ -9,6 +9,7 @@ import msgspec
 from pilvi.kernel.bus import CAST_SECONDS, Handler
 from pilvi.kernel.bus.workers import Workers
 from pilvi.kernel.errors import PilviError
+from pilvi.kernel.orders import Order
 
 ENVELOPE = 2048  # bytes that a message may have beside its arguments
 
@@ -21,6 +22,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True):
     request_id: str
     sender: str
     seconds: float
+    order: Order | None = None
 
 
 class Letter(msgspec.Struct, frozen=True):

@@ -133,4 +133,4 @@ class _AsHost:
 
 def _said_by(sender: str, message: Message) -> Message:
     """The message as its receiver gets it."""
-    return message if message.sender == sender else Message(message.method, message.arguments, message.request_id, sender)
+    return message if message.sender == sender else Message(message.method, message.arguments, message.request_id, sender, message.order)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
-from pilvi.kernel import clock
+from pilvi.kernel import clock, orders
 from pilvi.kernel.context import Caller
 from pilvi.kernel.db import Database, Key, Ref, Row, Serial, Text, Transaction
 from pilvi.kernel.workflows.workflow import Workflow
@@ -33,7 +33,7 @@ class Work(Row, table="kernel_workflows", indexes=[("subject",), ("wake_at",)]):
     woken: int = 0  # grows with each wake, so that a wake is not lost while a step runs
     owner: str = ""  # who holds the lease: host, state folder, and a word of its own
     lease_until: float = 0.0
-    fence: int = 0  # grows with each lease: an overtaken worker's writes miss
+    fence: int = 0  # grows with each lease, also from one workflow of a subject to the next: an overtaken worker's writes miss
     request_id: Ref = ""
     caller: Text = ""
     created_at: float = 0.0
@@ -126,7 +126,7 @@ class Store:
             if not self.database.embedded:
                 seen = _alone(tx, seen)
             for work in seen:
-                work.fence += 1
+                work.fence = max(work.fence + 1, round(now * 1e6))
                 work.owner = owner
                 tx.update(Work, Work.c.id == work.id, fence=work.fence, owner=owner, lease_until=now + LEASE)
             return seen
@@ -169,6 +169,18 @@ class Store:
     def finish(self, tx: Transaction, work: Work) -> bool:
         """Note that all is done; False when overtaken."""
         return tx.delete(Work, Work.c.id == work.id, Work.c.fence == work.fence) == 1
+
+    def confirm(self, tx: Transaction) -> None:
+        """Raise Overtaken unless who gave the order that this thread carries out still holds the lease; until `tx` ends it does.
+
+        For those who write for a workflow from outside of it.
+        """
+        order = orders.current()
+        if order is None:
+            return
+        held = sa.select(Work.c.id).where(Work.c.subject == order.subject, Work.c.fence == order.fence).with_for_update()
+        if tx.execute(held).first() is None:
+            raise orders.Overtaken
 
     def rest(self, tx: Transaction, work: Work, workflow: Workflow, seconds: float, *, attempts: int) -> bool:
         """Give the lease back until `seconds` from now, or until a wake, also one that came meanwhile."""

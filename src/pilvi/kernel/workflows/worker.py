@@ -19,6 +19,7 @@ from pilvi.kernel.context import Context
 from pilvi.kernel.db import Transaction, Uncertain
 from pilvi.kernel.errors import NotFound, PilviError, Unavailable
 from pilvi.kernel.ids import new_word
+from pilvi.kernel.orders import giving
 from pilvi.kernel.trace import Trace
 from pilvi.kernel.workflows.knock import listen
 from pilvi.kernel.workflows.store import LEASE, Work
@@ -185,6 +186,9 @@ class Worker:
                 return
             except Back as back:
                 place = done_to = [one.name for one in steps].index(back.step)
+                if back.write is not None:
+                    self._commit(work, lambda tx, b=back, p=place: self._turn_back(tx, work, workflow, trace, p, b.write))
+                    return
                 self._commit(work, lambda tx, p=place: trace.write(tx) or self.store.advance(tx, work, workflow, p))
                 continue
             except Unavailable as error:
@@ -208,6 +212,16 @@ class Worker:
             else:
                 work.step = done_to
 
+    def _turn_back(
+        self, tx: Transaction, work: Work, workflow: Workflow, trace: Trace, place: int, write: Callable[[Context], None]
+    ) -> bool:
+        """Take back what was done, and give the lease back: what was ordered under it is not done any more."""
+        held = self.store.advance(tx, work, workflow, place) and self.store.rest(tx, work, workflow, 0.0, attempts=0)
+        if held:
+            write(self._context(work, tx, trace))
+            trace.write(tx)
+        return held
+
     def _touch(self, work: Work, workflow: Workflow, step: Step, trace: Trace) -> None:
         """Run an effect, measured and with its deadline."""
         if clock.now() - work.step_began > step.within:
@@ -215,7 +229,8 @@ class Worker:
         self._hook(work, step, "before")
         began = min(work.step_began or clock.now(), clock.now())
         try:
-            step.run(workflow, self._context(work, None, trace))
+            with giving(work.subject, work.fence):
+                step.run(workflow, self._context(work, None, trace))
         except (Wait, Back, Unavailable):
             raise
         except PilviError as error:

@@ -27,11 +27,14 @@ class Wait(Exception):
 
 
 class Back(Exception):
-    """Raised by an effect: go on from the step of this name, earlier or later (another host, a road not needed)."""
+    """Raised by an effect: go on from the step of this name, earlier or later (another host, a road not needed).
 
-    def __init__(self, step: str) -> None:
+    `write` is committed with it, to take back what was done; whoever still carries out what was ordered before is overtaken then.
+    """
+
+    def __init__(self, step: str, write: Callable[[Context], None] | None = None) -> None:
         super().__init__(step)
-        self.step = step
+        self.step, self.write = step, write
 
 
 class Step(msgspec.Struct, frozen=True):
