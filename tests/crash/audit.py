@@ -31,6 +31,8 @@ VOLUME_RESTING = ("available", "in-use", "error", "error_extending", "error_dele
 def settled(life: Watched, *, within: float = 15.0) -> None:
     """Wait until no workflow is left and the audit finds nothing; AssertionError with what it finds else."""
     life.idle(within)
+    defects = life.defects()
+    assert not defects, "\n".join(defects)
     try:
         life.wait(lambda: not life.works() and not list(troubles(life)), within=4.0)
     except AssertionError:

@@ -108,6 +108,10 @@ class Watched:
     program: Program
     world: World
 
+    def defects(self) -> list[str]:
+        """What the program's processes have logged as defects of its own, since this was asked last."""
+        return []
+
     def works(self) -> list[Work]:
         """The workflows that are not finished."""
         return self.program.db.run(lambda tx: tx.all(Work), write=False)

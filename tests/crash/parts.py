@@ -177,6 +177,7 @@ class Parts(Watched):
             self.parts[name] = Part(self.zygote, folder, name, roles, {**common, **secrets, **own})
         self.client = Client(list(ports.values()))
         self._looking: Any = None
+        self._heard: dict[str, int] = {}  # how much of each part's log was read
         self.image = self.network = ""
 
     # -- coming and going ----------------------------------------------------------------------------
@@ -235,6 +236,18 @@ class Parts(Watched):
             self._looking = cloud.build(chosen)
         return self._looking
 
+    def defects(self) -> list[str]:
+        found: list[str] = []
+        for name, part in self.parts.items():
+            log = part.state / "log" / "pilvi.log"
+            if log.exists():
+                with open(log, "rb") as file:
+                    file.seek(self._heard.get(name, 0))
+                    lines = file.read()
+                self._heard[name] = self._heard.get(name, 0) + len(lines)
+                found += [f"{name}: {line.decode(errors='replace')}" for line in lines.splitlines() if b'"traceback":' in line]
+        return found
+
     @property
     def world(self) -> World:  # type: ignore[override]
         """What lies on the hosts at this moment."""
@@ -246,6 +259,7 @@ class Parts(Watched):
         if not self.alone:
             audit.settled(self, within=within)
             return
+        assert not (defects := self.defects()), "\n".join(defects)
         self.parts["all"].kill()
         places = {"store_path": str(self.folder / "images"), "staging_path": str(self.folder / "image-staging")}
         life = Life(self.parts["all"].state, self.world, image=places).start()

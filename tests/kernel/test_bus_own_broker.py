@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -99,6 +100,14 @@ def test_it_is_started_again_when_it_was_killed(broker: Broker, control: Bus) ->
     until(lambda: broker.pid() is None)
     broker.ensure()
     assert broker.pid() != first
+    until(lambda: hears(control))
+
+
+def test_a_connection_whose_end_nobody_tells_is_made_anew(control: Bus) -> None:
+    """As the library does it when the process was stopped for a minute, and the broker had let it go."""
+    client = control._client
+    client._closed_cb = None
+    asyncio.run_coroutine_threadsafe(client.close(), control.loop).result(10)
     until(lambda: hears(control))
 
 

@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from pilvi.kernel import agent, orders
+from pilvi.kernel import agent, clock, orders
 from pilvi.kernel.bus import Message
 from pilvi.kernel.bus.local import LocalBus
 from pilvi.kernel.errors import Unavailable
 from pilvi.kernel.orders import giving
+
+NOW = orders.fence_of(clock.now() + 3600)
 
 
 class Door:
@@ -53,14 +55,14 @@ def test_what_one_says_who_was_overtaken_is_not_done(bus: Echo) -> None:
     door = Door()
     agent.serve(bus, "door", door, host="north")
     far = agent.remote(bus, Door, "door", host="north")
-    with giving("s1", 7):
+    with giving("s1", NOW):
         far.push("first")
         far.push("second")
-        with giving("s1", 8):
+        with giving("s1", NOW + 1):
             far.push("of the next")
         with pytest.raises(Unavailable, match="Somebody else"):
             far.push("late")
-        with giving("s2", 3):
+        with giving("s2", NOW):
             far.push("of another subject")
     far.push("of no workflow")
     assert door.done == ["first", "second", "of the next", "of another subject", "of no workflow"]
@@ -69,7 +71,7 @@ def test_what_one_says_who_was_overtaken_is_not_done(bus: Echo) -> None:
 def test_nothing_is_done_twice(bus: Echo) -> None:
     door = Door()
     agent.serve(bus, "door", door, host="north")
-    with giving("s1", 7):
+    with giving("s1", NOW):
         agent.remote(bus, Door, "door", host="north").push("once")
     (said,) = bus.said
     assert said.order is not None
@@ -91,13 +93,13 @@ def test_who_waited_for_a_turn_looks_again(bus: Echo) -> None:
                 told.append(error.message)
 
     with door.turn:
-        threads = [threading.Thread(target=say, args=(fence,)) for fence in (7, 8)]
+        threads = [threading.Thread(target=say, args=(fence,)) for fence in (NOW, NOW + 1)]
         for one in threads:
             one.start()
             door.came.acquire()
     for one in threads:
         one.join()
-    assert (door.done, len(told)) == (["8"], 1)
+    assert (door.done, len(told)) == ([str(NOW + 1)], 1)
 
 
 def test_who_serves_a_topic_of_no_host_knows_whose_order_it_is(bus: Echo) -> None:
@@ -108,17 +110,30 @@ def test_who_serves_a_topic_of_no_host_knows_whose_order_it_is(bus: Echo) -> Non
 
     agent.serve(bus, "clerk", Clerk())
     far = agent.remote(bus, Clerk, "clerk")
-    with giving("s1", 7):
-        assert far.ask() == "s1 7"
-    assert bytes(bus.call("clerk", bus.said[0])) == msgspec.msgpack.encode("s1 7"), "it may be asked twice"
+    with giving("s1", NOW):
+        assert far.ask() == f"s1 {NOW}"
+    assert bytes(bus.call("clerk", bus.said[0])) == msgspec.msgpack.encode(f"s1 {NOW}"), "it may be asked twice"
     assert far.ask() == "nobody's"
 
 
-def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_forgotten_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orders, "_REMEMBERED", 3)
     taken = orders.Taken()
-    for number in range(5):
-        taken.take(orders.Order(f"s{number}", 1, 1))
-    assert len(taken._last) == 3
-    with pytest.raises(Unavailable):
-        taken.take(orders.Order("s4", 1, 1))
+    for number in range(1, 6):
+        taken.take(orders.Order(f"s{number}", number, 1))
+    for number in (1, 2, 5):
+        with pytest.raises(Unavailable):
+            taken.take(orders.Order(f"s{number}", number, 1))
+    taken.take(orders.Order("s1", 6, 1))
+
+
+def test_a_server_takes_nothing_of_leases_that_are_older_than_itself(bus: Echo) -> None:
+    door = Door()
+    began = clock.now()
+    agent.serve(bus, "door", door, host="north")
+    far = agent.remote(bus, Door, "door", host="north")
+    with giving("s1", orders.fence_of(began)), pytest.raises(Unavailable, match="Somebody else"):
+        far.push("of a former life")
+    with giving("s1", orders.fence_of(clock.now() + 1)):
+        far.push("of this one")
+    assert door.done == ["of this one"]

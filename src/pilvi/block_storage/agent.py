@@ -29,6 +29,7 @@ from pilvi.kernel import agent, log, orders
 from pilvi.kernel.certificates import Authority
 from pilvi.kernel.errors import HostError, Invalid, PilviError
 from pilvi.kernel.faults import Faults
+from pilvi.kernel.ids import new_word
 from pilvi.kernel.program import Program
 from pilvi.kernel.progress import DONE, Progress
 from pilvi.kernel.pulse import Pulse
@@ -53,6 +54,8 @@ class VolumeAgent:
         self._conductor = agent.remote(program.bus, Conductor, door.TOPIC)
         self._patient = agent.remote(program.bus, Conductor, door.TOPIC, timeout=15, patience=60)  # for jobs, which nobody says again
         self._images = program.state / "volume-images"  # copies of image data on their way into volumes
+        for left in self._images.glob(".*"):  # half of one, by an agent that died
+            left.unlink()
         self._jobs = Jobs(lambda subject: agent.cast_to(program.bus, Conductor, door.TOPIC, "finished", subject))
         self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._arrived = False
@@ -83,7 +86,7 @@ class VolumeAgent:
     def remove_volume(self, volume_id: str, attachment_ids: list[str]) -> None:
         """Have nothing of the volume: no exports, no data, no image on its way into it."""
         with self._turn(volume_id):
-            self._jobs.forget(volume_id)
+            self._drop_image(volume_id)
             for attachment_id in attachment_ids:
                 self.driver.remove_export(volume_id, attachment_id)
             try:
@@ -95,7 +98,6 @@ class VolumeAgent:
                 for attachment_id in left:  # of attachments that are gone, and would have been closed a little later
                     self.driver.remove_export(volume_id, attachment_id)
                 self.driver.remove_volume(volume_id)
-            self._drop_image(volume_id)
 
     def ensure_size(self, volume_id: str, size_gib: int) -> None:
         with self._turn(volume_id):
@@ -171,9 +173,9 @@ class VolumeAgent:
 
         place = Path(image.path(self.program, wish.source_id) or "") if "api" in self.program.roles else Path("")
         if not place.is_file():
-            place = self._images / wish.id
+            place = self._images / f"{wish.id}.{wish.source_id}"
         if not place.exists():
-            fetched = self._jobs.ask(wish.id, wish.id, lambda: self._fetch(wish.source_id, place))
+            fetched = self._jobs.ask(place.name, wish.id, lambda: self._fetch(wish.source_id, place))
             if fetched != DONE:
                 return fetched
         try:
@@ -190,10 +192,17 @@ class VolumeAgent:
 
         self._images.mkdir(parents=True, exist_ok=True)
         access = self._patient.image_access()
-        image.download_file(access.url, access.token, image_id, place)
+        came = place.with_name(f".{place.name}.{new_word()}")
+        try:
+            image.download_file(access.url, access.token, image_id, came)
+            self._jobs.keep(place.name, lambda: came.replace(place))
+        finally:
+            came.unlink(missing_ok=True)
 
     def _drop_image(self, volume_id: str) -> None:
-        (self._images / volume_id).unlink(missing_ok=True)
+        self._jobs.forget(f"{volume_id}.")  # also one that has ended: what it fetched is gone
+        for place in self._images.glob(f"{volume_id}.*"):
+            place.unlink(missing_ok=True)
 
     def beat(self) -> None:
         """Look at the back end (which heals its daemon and exports), export what should be, and tell how it is."""

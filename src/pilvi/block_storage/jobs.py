@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotInTime
 
 from pilvi.kernel import log
@@ -32,17 +32,23 @@ class Jobs:
                 job.add_done_callback(lambda _: self._tell(subject))
         try:
             progress = job.result(_PATIENCE)
-        except NotInTime:
+        except (NotInTime, CancelledError):  # cancelled: it was forgotten in this moment
             return Progress(state="working")
         self.forget(key)
         return progress
 
-    def forget(self, key: str) -> None:
-        """Nobody will ask for this work again."""
+    def forget(self, beginning: str) -> None:
+        """Nobody will ask again for the work whose keys begin so."""
         with self._lock:
-            job = self._jobs.pop(key, None)
-        if job is not None:
+            jobs = [self._jobs.pop(key) for key in [*self._jobs] if key.startswith(beginning)]
+        for job in jobs:
             job.cancel()
+
+    def keep(self, key: str, keep: Callable[[], None]) -> None:
+        """Said by the work as its last: `keep` what it made, unless it was forgotten; nobody forgets it meanwhile."""
+        with self._lock:
+            if key in self._jobs:
+                keep()
 
 
 def _run(key: str, work: Callable[[], None]) -> Progress:

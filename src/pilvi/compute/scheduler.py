@@ -108,7 +108,7 @@ class Scheduler:
         """All hosts, and what is asked of them for this server."""
         now = clock.now()
         ask = self._ask(tx, server, exclude, flavor, now)
-        seen = self._known.look(tx, now - self.settings.down_after)
+        seen = self._known.look(tx, self.program.hearing.since(self.settings.down_after))
         ask.silent, ask.closed, ask.kept = seen.silent, seen.closed, seen.kept
         ask.building = dict(tx.rows(_BUILDING))
         if move is not None:  # who named a host when the server was made did not mean it for ever

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from pilvi.kernel import log, orders
+from pilvi.kernel import clock, log, orders
 from pilvi.kernel.bus import Bus, Message
 from pilvi.kernel.bus.workers import Workers
 from pilvi.kernel.errors import Forbidden, Invalid, PilviError, Unavailable
@@ -79,7 +79,7 @@ def serve(
     `workers`: threads that several servers share, instead of `threads` of its own.
     """
     known = verbs(contract or type(server))
-    taken = orders.Taken()
+    taken = orders.Taken(clock.now())
 
     def handle(message: Message) -> bytes:
         verb = known.get(message.method)

@@ -56,6 +56,8 @@ class Gather(Generic[T]):
             self._some.clear()
             with self._lock:
                 waiting, self._waiting = self._waiting, {}
+            if not waiting:  # all was dropped
+                continue
             try:
                 self._work(waiting)
             except PilviError as error:

@@ -63,26 +63,37 @@ def give() -> Order | None:
     return None if giver is None else Order(giver.subject, giver.fence, next(giver.count))
 
 
-class Taken:
-    """What one server has been told last of each subject."""
+def fence_of(moment: float) -> int:
+    """The least fence of a lease that begins at this moment (Unix time)."""
+    return round(moment * 1e6)
 
-    def __init__(self) -> None:
+
+class Taken:
+    """What one server has been told last of each subject.
+
+    Orders under leases that began before `since` (Unix time) are refused too: the server may have taken a later one before it
+    was started.  Whoever still holds such a lease asks again under a new one.
+    """
+
+    def __init__(self, since: float = 0.0) -> None:
+        self._forgotten = fence_of(since), 0  # of subjects of which nothing is remembered, none later than this was taken
         self._last: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def take(self, order: Order) -> None:
         """Note the order.  Raises Overtaken when this one, or a later one, was taken before."""
         with self._lock:
-            if self._last.get(order.subject, (0, 0)) >= order.rank:
+            if self._last.get(order.subject, self._forgotten) >= order.rank:
                 raise Overtaken
             self._last[order.subject] = order.rank
             self._last.move_to_end(order.subject)
             if len(self._last) > _REMEMBERED:
-                self._last.popitem(last=False)
+                self._forgotten = max(self._forgotten, self._last.popitem(last=False)[1])
 
     def holds(self, order: Order) -> bool:
         """Whether no later one was taken."""
-        return self._last.get(order.subject, (0, 0)) <= order.rank
+        with self._lock:
+            return self._last.get(order.subject, self._forgotten) <= order.rank
 
 
 _at: ContextVar[tuple[Taken, Order] | None] = ContextVar("at", default=None)

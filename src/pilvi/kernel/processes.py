@@ -88,7 +88,7 @@ def known(tx: Transaction) -> list[Process]:
 
 def is_up(program: Program, process: Process) -> bool:
     """Whether the process has been heard of lately."""
-    return clock.now() - process.heartbeat_at <= program.settings.down_after
+    return process.heartbeat_at >= program.hearing.since(program.settings.down_after)
 
 
 class Processes:
@@ -131,6 +131,9 @@ def serve(program: Program) -> Callable[[], None]:
             program.db.run(lambda tx: _note(tx, told))
         except exc.SQLAlchemyError as error:
             log.warning("this process could not be noted", why=type(error).__name__)
+            return
+        if program.bus.is_up:
+            program.hearing.heard()
 
     pulse = Pulse("processes", program.settings.heartbeat, beat)
     pulse.start()

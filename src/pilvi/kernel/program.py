@@ -20,6 +20,7 @@ from pilvi.kernel.db import Database, Transaction
 from pilvi.kernel.db.alone import NoDatabase, alone
 from pilvi.kernel.errors import Invalid
 from pilvi.kernel.events import Events
+from pilvi.kernel.hearing import Hearing
 from pilvi.kernel.http.mount import Mount
 from pilvi.kernel.http.request import Answer
 from pilvi.kernel.http.resource import rules
@@ -52,6 +53,7 @@ class Program:
         self.host: str = settings.host or socket.gethostname()
         self.roles: list[str] = _roles(settings.roles)
         self.started_at = clock.now()
+        self.hearing = Hearing(settings.heartbeat)
         self.has_database = not AGENTS.issuperset(self.roles)
         self.db: Database = self._database() if self.has_database else cast(Database, NoDatabase())
         self.authority, self.tls = self._certificates()

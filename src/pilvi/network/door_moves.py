@@ -30,12 +30,12 @@ def out_of_reach(program: Program, tx: Transaction, port_ids: Sequence[str]) -> 
     wires = sorted({one.physical_network for one in networks if one.physical_network and one.network_type in ("flat", "vlan")})
     tunnels = any(one.network_type == "vxlan" for one in networks)
     found = {"": "no network agent is known there"}
+    since = program.hearing.since(program.settings.network.agent_down_after)
     for agent in tx.all(Agent):
-        silent = clock.now() - agent.heartbeat_at
         mapped = agent.facts.get("bridge_mappings", {})
         missing = [wire for wire in wires if wire not in mapped]
-        if silent > program.settings.network.agent_down_after:
-            found[agent.host] = f"its network agent has not reported for {silent:.0f} s"
+        if agent.heartbeat_at < since:
+            found[agent.host] = f"its network agent has not reported for {clock.now() - agent.heartbeat_at:.0f} s"
         elif missing:
             found[agent.host] = f"it does not reach the physical network {', '.join(missing)}"
         elif tunnels and "vxlan" not in agent.facts.get("tunnel_types", ["vxlan"]):

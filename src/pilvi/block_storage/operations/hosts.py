@@ -26,7 +26,7 @@ def register(tx: Transaction, binary: str, host: str, zone: str, capacity: Capac
 
 def is_up(program: Program, service: ServiceHost) -> bool:
     """Whether the service has been heard of lately."""
-    return clock.now() - service.beat_at <= program.settings.block_storage.down_after
+    return service.beat_at >= program.hearing.since(program.settings.block_storage.down_after)
 
 
 def volume_services(tx: Transaction) -> list[ServiceHost]:

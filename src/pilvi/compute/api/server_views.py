@@ -165,7 +165,7 @@ def _fault(ctx: Context, server: Server) -> dict[str, Any]:
 def _host_statuses(ctx: Context, servers: Sequence[Server]) -> dict[str, str]:
     """UP, DOWN, UNKNOWN, MAINTENANCE of the servers' hosts."""
     found = {}
-    since, c = clock.now() - ctx.program.settings.compute.down_after, ComputeHost.c
+    since, c = ctx.program.hearing.since(ctx.program.settings.compute.down_after), ComputeHost.c
     hosts = sorted({server.host for server in servers if server.host})
     for start in range(0, len(hosts), 500):
         some = sa.select(c.host, c.forced_down, c.disabled, c.heartbeat_at).where(c.host.in_(hosts[start : start + 500]))

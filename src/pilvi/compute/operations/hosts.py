@@ -38,7 +38,7 @@ class ServiceRecord(msgspec.Struct, kw_only=True):
 
 def is_up(ctx: Context, host: ComputeHost) -> bool:
     """Whether the host has reported lately, and no operator says that it is down."""
-    return not host.forced_down and clock.now() - host.heartbeat_at <= ctx.program.settings.compute.down_after
+    return not host.forced_down and host.heartbeat_at >= ctx.program.hearing.since(ctx.program.settings.compute.down_after)
 
 
 def all_hosts(ctx: Context) -> list[ComputeHost]:

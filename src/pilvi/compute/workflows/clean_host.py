@@ -9,7 +9,7 @@ from pilvi.compute.agent import TOPIC, ComputeAgent
 from pilvi.compute.logic.machines import has_part
 from pilvi.compute.tables.hosts import ComputeHost
 from pilvi.compute.tables.servers import Server
-from pilvi.kernel import agent, clock, log
+from pilvi.kernel import agent, log
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import HostError, Unavailable
 from pilvi.kernel.workflows import Wait, Workflow, effect
@@ -37,7 +37,7 @@ class CleanHost(Workflow):
             host = tx.get(ComputeHost, self.host)
         if host is None or has_part(server, self.host):
             return  # the host was taken out of the cloud, or the server came back to it, or is about to
-        if clock.now() - host.heartbeat_at > ctx.program.settings.compute.down_after:
+        if host.heartbeat_at < ctx.program.hearing.since(ctx.program.settings.compute.down_after):
             raise Wait(_LATER)
         try:
             remove(ctx, self.server, self.host, self.ports)

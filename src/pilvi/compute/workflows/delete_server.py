@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pilvi.compute.operations import letting_go, volumes
+from pilvi.compute.operations.hosts import is_up
 from pilvi.compute.tables.consoles import ConsoleToken
 from pilvi.compute.tables.hosts import ComputeHost
 from pilvi.compute.tables.servers import NOSTATE, Device
@@ -74,4 +75,4 @@ def host_is_up(ctx: Context, host: str) -> bool:
     """Whether the host's agent has reported lately."""
     with ctx.program.db.transaction(write=False) as tx:
         known = tx.get(ComputeHost, host)
-    return known is not None and not known.forced_down and clock.now() - known.heartbeat_at <= ctx.program.settings.compute.down_after
+    return known is not None and is_up(ctx, known)

@@ -53,6 +53,8 @@ Handler = Callable[[Message], bytes]  # answers the encoded value; may raise Pil
 class Bus(Protocol):
     """What carries messages.  `host` "" is any one server of the topic."""
 
+    is_up: bool  # whether there is a connection to the broker
+
     def call(self, topic: str, message: Message, *, host: str = "", timeout: float = 60.0) -> msgspec.Raw:
         """Send and wait for the answer.  Raises what the other side raised.
 

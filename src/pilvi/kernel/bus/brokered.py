@@ -46,7 +46,7 @@ class BrokeredBus(ABC):
         self.endpoint = endpoint
         self.me = sender_token(endpoint.agent)
         self._lock = threading.Lock()
-        self._up = False
+        self.is_up = False
         self._closed = False
         self._reason = "no connection yet"
         self._calls: dict[str, Call] = {}
@@ -263,7 +263,7 @@ class BrokeredBus(ABC):
     def _post(self, letter: Letter) -> str:
         """Have the letter sent; answers why it cannot be, or "".  Never waits."""
         with self._lock:
-            if not self._up:
+            if not self.is_up:
                 return f"the message bus {self.endpoint.url} is away ({self._reason})"
             if self._outbox_bytes > _OUTBOX_BYTES:
                 return f"the message bus {self.endpoint.url} does not keep up"
@@ -301,7 +301,7 @@ class BrokeredBus(ABC):
                 continue
             delay = 0.05
             with self._lock:
-                self._up = True  # before we listen: what has waited for us comes at once, and wants an answer
+                self.is_up = True  # before we listen: what has waited for us comes at once, and wants an answer
             work = [self.loop.create_task(one) for one in (self._pump(), self._listen_to_all(), self._signs.give(self._post))]
             if not self._first.done():
                 self._first.set_result(None)
@@ -324,7 +324,7 @@ class BrokeredBus(ABC):
     async def _leave(self) -> None:
         """Nothing is sent any more, and nobody waits any more for what was."""
         with self._lock:
-            self._up = False
+            self.is_up = False
             casts = sum(letter.kind != "call" for letter in self._outbox)
             self._outbox.clear()
             self._outbox_bytes = 0
@@ -370,7 +370,7 @@ class BrokeredBus(ABC):
 
     async def _try_to_listen(self, server: Server) -> None:
         """Listen, or try again later: the broker may not let us, or may have lost what is to be listened to."""
-        if not self._up or server.stopped or server.link is not None:
+        if not self.is_up or server.stopped or server.link is not None:
             return
         try:
             await self._listen(server)
@@ -380,7 +380,7 @@ class BrokeredBus(ABC):
 
     async def _end(self, server: Server) -> None:
         async with self._listening:
-            if self._up and server.link is not None:
+            if self.is_up and server.link is not None:
                 with suppress(Exception):  # the connection is being lost, and the listening with it
                     await self._unlisten(server)
 
@@ -388,9 +388,9 @@ class BrokeredBus(ABC):
         """What was said before the end is still sent; then the connection ends."""
         with suppress(Exception):
             async with asyncio.timeout(1.0):
-                while self._up and self._outbox:
+                while self.is_up and self._outbox:
                     await asyncio.sleep(0.002)
-                if self._up:
+                if self.is_up:
                     await self._flush()
         self._reason = "it was closed"
         self._life.cancel()

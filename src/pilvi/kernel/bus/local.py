@@ -31,6 +31,8 @@ class _Server:
 class LocalBus:
     """A bus within one process.  All who speak on it are the control plane, except by `acting_as`."""
 
+    is_up = True
+
     def __init__(self) -> None:
         self._servers: dict[str, list[_Server]] = {}
         self._at: dict[tuple[str, str], list[_Server]] = {}  # the same by topic and host
@@ -111,6 +113,8 @@ class LocalBus:
 
 class _AsHost:
     """A view of the bus whose messages bear the name of an agent's host."""
+
+    is_up = True
 
     def __init__(self, bus: LocalBus, host: str) -> None:
         self._bus, self._host = bus, host

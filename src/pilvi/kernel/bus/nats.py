@@ -45,7 +45,7 @@ class NatsBus(BrokeredBus):
         host, port = random.choice(self.endpoint.addresses)
         self._inbox = f"{self.endpoint.root}{INBOX}.{self.me}.{secrets.token_hex(8)}"
         client = self._client = Client()
-        trouble = ""
+        self._lost, trouble = lost, ""
 
         async def told(error: Exception) -> None:
             nonlocal trouble
@@ -109,11 +109,12 @@ class NatsBus(BrokeredBus):
 
     async def _send(self, letter: Letter) -> None:
         assert self._client is not None
-        if letter.kind == "reply":
-            await self._client.publish(letter.address, letter.data)
-        else:
-            reply = f"{self._inbox}.{letter.call}" if letter.call else ""
-            await self._client.publish(f"{self.endpoint.root}.{self.me}.{letter.address}", letter.data, reply)
+        address, reply = f"{self.endpoint.root}.{self.me}.{letter.address}", f"{self._inbox}.{letter.call}" if letter.call else ""
+        try:
+            await self._client.publish(letter.address if letter.kind == "reply" else address, letter.data, reply)
+        except errors.ConnectionClosedError:
+            self._lost("the connection has ended")  # the library does not always tell, when it ends it after a long sleep
+            raise
 
     async def _flush(self) -> None:
         assert self._client is not None

@@ -126,7 +126,7 @@ class Store:
             if not self.database.embedded:
                 seen = _alone(tx, seen)
             for work in seen:
-                work.fence = max(work.fence + 1, round(now * 1e6))
+                work.fence = max(work.fence + 1, orders.fence_of(now))
                 work.owner = owner
                 tx.update(Work, Work.c.id == work.id, fence=work.fence, owner=owner, lease_until=now + LEASE)
             return seen

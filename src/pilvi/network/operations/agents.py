@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.network.errors import (
     InvalidDHCPAgent,
@@ -26,7 +25,7 @@ from pilvi.network.tables import Agent, Network, Port, Router
 
 def alive(ctx: Context, row: Agent) -> bool:
     """Whether the last heartbeat is not long ago."""
-    return row.heartbeat_at >= clock.now() - ctx.program.settings.network.agent_down_after
+    return row.heartbeat_at >= ctx.program.hearing.since(ctx.program.settings.network.agent_down_after)
 
 
 class Loads(msgspec.Struct, frozen=True):

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 
-from pilvi.kernel import clock
 from pilvi.kernel.context import Context
 from pilvi.kernel.db import Transaction
 from pilvi.network.logic.words import DHCP, ROUTER_GATEWAY, ROUTER_OWNERS
@@ -17,13 +16,13 @@ from pilvi.network.tables import Agent, Network, Port, PortGroup, Router, Securi
 
 def living(ctx: Context, tx: Transaction) -> dict[str, Agent]:
     """The agents whose last heartbeat is not long ago, by host."""
-    since = clock.now() - ctx.program.settings.network.agent_down_after
+    since = ctx.program.hearing.since(ctx.program.settings.network.agent_down_after)
     return {row.host: row for row in tx.all(Agent, Agent.c.heartbeat_at >= since)}
 
 
 def living_of(ctx: Context, tx: Transaction, hosts: Iterable[str]) -> set[str]:
     """Those of the hosts whose agent has given a sign of life not long ago."""
-    since, wanted = clock.now() - ctx.program.settings.network.agent_down_after, list(hosts)
+    since, wanted = ctx.program.hearing.since(ctx.program.settings.network.agent_down_after), list(hosts)
     found: set[str] = set()
     for start in range(0, len(wanted), 500):
         some = wanted[start : start + 500]
@@ -67,7 +66,7 @@ def choose(ctx: Context, kind: str, load: Mapping[str, int], physical: str | Non
 def may_stay(ctx: Context, host: str, kind: str) -> bool:
     """Whether work may stay where it is: the host lives and is not switched off, or there is no other."""
     agent = ctx.db.get(Agent, host)
-    since = clock.now() - ctx.program.settings.network.agent_down_after
+    since = ctx.program.hearing.since(ctx.program.settings.network.agent_down_after)
     return agent is not None and agent.heartbeat_at >= since and kind not in agent.disabled
 
 
