@@ -245,7 +245,7 @@ class Parts(Watched):
                     file.seek(self._heard.get(name, 0))
                     lines = file.read()
                 self._heard[name] = self._heard.get(name, 0) + len(lines)
-                found += [f"{name}: {line.decode(errors='replace')}" for line in lines.splitlines() if b'"traceback":' in line]
+                found += [f"{name}: {line.decode(errors='replace')}" for line in lines.splitlines() if _is_defect(line)]
         return found
 
     @property
@@ -295,6 +295,11 @@ class Parts(Watched):
         """Take all faults back."""
         for file in (self.folder / "world").glob("*/fault.*"):
             file.unlink(missing_ok=True)
+
+
+def _is_defect(line: bytes) -> bool:
+    """Whether a line of the log tells of something unexpected in the program itself; libraries tell of their own trouble."""
+    return b'"traceback":' in line and b'"logger":' not in line
 
 
 def answers(check: Callable[[], Any]) -> bool:
