@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -87,42 +86,48 @@ def make_fabric(program: Program, host: str, metadata: Callable[[MetadataRequest
 
 
 class Pulse:
-    """The agent's own thread: heartbeats, and healing at the start and every so often."""
+    """The agent's own threads: one gives heartbeats, the other heals at the start and every so often, however long that takes."""
 
     def __init__(self, program: Program, agent: NetworkAgent) -> None:
         self._agent, self._settings = agent, program.settings.network
         self._sign = Sign(f"network on {program.host}", 3 * self._settings.heartbeat_every + 30)
         program.health["network"] = self._sign.ask
         self._heard = True  # whether the conductor took the last heartbeat
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._live, name="network-pulse", daemon=True)
+        self._stop, self._heal_now = threading.Event(), threading.Event()
+        works = {"network-pulse": self._live, "network-healing": self._heal}
+        self._threads = [threading.Thread(target=work, name=name, daemon=True) for name, work in works.items()]
 
     def start(self) -> None:
         """Tell of this host before anything else waits for it."""
         self._beat()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(10)
+        self._heal_now.set()
+        for thread in self._threads:
+            thread.join(10)
 
     def _live(self) -> None:
-        heal_at = 0.0
+        while not self._stop.wait(self._settings.heartbeat_every if self._heard else 1.0):
+            away = not self._heard
+            self._beat()
+            if away and self._heard:
+                self._heal_now.set()  # what this host serves may have been given to another meanwhile
+
+    def _heal(self) -> None:
         while not self._stop.is_set():
+            self._heal_now.clear()
+            pause = 1.0
             try:
-                if time.monotonic() >= heal_at:
-                    self._agent.heal()
-                    heal_at = time.monotonic() + self._settings.heal_every
+                self._agent.heal()
+                pause = self._settings.heal_every
             except PilviError as error:
                 log.warning("the network host could not be healed", why=error.message)
             except Exception as error:
                 log.defect("", "healing a network host", error)
-            if self._stop.wait(self._settings.heartbeat_every if heal_at and self._heard else 1.0):
-                return
-            away = not self._heard
-            self._beat()
-            if away and self._heard:
-                heal_at = 0.0  # what this host serves may have been given to another meanwhile
+            self._heal_now.wait(pause)
 
     def _beat(self) -> None:
         try:
