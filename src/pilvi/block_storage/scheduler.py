@@ -31,7 +31,7 @@ class Scheduler:
         """The volume's pool, chosen now if it has none; raises NoValidHost with the explanation."""
 
         def work(tx: Transaction) -> str:
-            volume = tx.get(Volume, volume_id)
+            volume = tx.get_to_change(Volume, volume_id)
             if volume is None:
                 raise NotFound(kind="Volume", ref=volume_id)
             if not volume.host:

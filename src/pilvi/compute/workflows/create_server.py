@@ -90,7 +90,7 @@ class CreateServer(ServerWork):
     def failed(self, ctx: Context, why: str) -> None:
         if self.reason and not self.host:
             why = f"{self.reason}{'' if self.reason.endswith('.') else '.'} No other host would do. {why}"
-        server = ctx.db.get(Server, self.server)
+        server = ctx.db.get_to_change(Server, self.server)
         ports = [nic.port_id for nic in server.nics] if server is not None else []
         if self.fall(ctx, why, nics=[], host=None, node=None) is not None and self.host:
             count_builds(ctx.db, self.host, failed=True)
@@ -98,7 +98,7 @@ class CreateServer(ServerWork):
 
     def fall(self, ctx: Context, why: str, *, vm_state: str | None = "error", **values: object) -> Server | None:
         """As all work falls, and what the server held is given back first."""
-        server = ctx.db.get(Server, self.server)
+        server = ctx.db.get_to_change(Server, self.server)
         if server is not None and server.deleted_at is None:
             letting_go.give_back(ctx, server, failed=True)
         return super().fall(ctx, why, vm_state=vm_state, **values)
@@ -139,7 +139,7 @@ def take_ports(ctx: Context, server: Server, host: str) -> list[ServerNic]:
 
 def leave(ctx: Context, server_id: str, host: str) -> None:
     """Give back a host that failed: the claim, the ports' binding, and (later) what lies there."""
-    server = ctx.db.get(Server, server_id)
+    server = ctx.db.get_to_change(Server, server_id)
     if server is None or server.deleted_at is not None or server.host != host:
         return
     for nic in server.nics:

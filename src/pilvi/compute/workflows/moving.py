@@ -110,7 +110,7 @@ class MoveWork(ServerWork):
         return {**place_of(ctx, self.host), "new_flavor": None, "other_power": "", "updated_at": clock.now()}
 
     def preempted(self, ctx: Context) -> None:
-        server = ctx.db.get(Server, self.server)
+        server = ctx.db.get_to_change(Server, self.server)
         if server is not None:
             stay(ctx, server, self.migration, "Something else was asked of the server.")
 

@@ -103,7 +103,7 @@ class ResizeServer(MoveWork):
             self.fall(ctx, why, vm_state=None)
 
     def preempted(self, ctx: Context) -> None:
-        server = ctx.db.get(Server, self.server)
+        server = ctx.db.get_to_change(Server, self.server)
         if server is not None and server.old_flavor is not None:
             note(ctx.db, self.migration, "error", message="Something else was asked of the server.")
             back_to_old(ctx, server, self.migration)

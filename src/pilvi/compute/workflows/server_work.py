@@ -70,7 +70,7 @@ class ServerWork(Workflow):
 
     def fall(self, ctx: Context, why: str, *, vm_state: str | None = "error", **values: Any) -> Server | None:
         """Write that it failed: the server is in ERROR with the sentence, or (vm_state None) as it was; its row, if there is one."""
-        server = ctx.db.get(Server, self.server)
+        server = ctx.db.get_to_change(Server, self.server)
         if server is None or server.deleted_at is not None:
             return None
         now = clock.now()

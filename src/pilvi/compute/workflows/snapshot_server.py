@@ -118,6 +118,6 @@ class DropSnapshot(Workflow):
 
 def drop_snapshot(ctx: Context, server_id: str, image_id: str) -> None:
     """The server's host has nothing of this snapshot any more, now or later."""
-    server = ctx.db.get(Server, server_id)
+    server = ctx.db.get_to_change(Server, server_id)
     if server is not None and server.host:
         ctx.start(DropSnapshot(server=server_id, image=image_id, host=server.host))

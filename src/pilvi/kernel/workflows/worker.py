@@ -216,11 +216,9 @@ class Worker:
         self, tx: Transaction, work: Work, workflow: Workflow, trace: Trace, place: int, write: Callable[[Context], None]
     ) -> bool:
         """Take back what was done, and give the lease back: what was ordered under it is not done any more."""
-        held = self.store.advance(tx, work, workflow, place) and self.store.rest(tx, work, workflow, 0.0, attempts=0)
-        if held:
-            write(self._context(work, tx, trace))
-            trace.write(tx)
-        return held
+        write(self._context(work, tx, trace))
+        trace.write(tx)
+        return self.store.advance(tx, work, workflow, place) and self.store.rest(tx, work, workflow, 0.0, attempts=0)
 
     def _touch(self, work: Work, workflow: Workflow, step: Step, trace: Trace) -> None:
         """Run an effect, measured and with its deadline."""
@@ -278,12 +276,10 @@ class Worker:
         log.info("a workflow failed", workflow=work.kind, subject=work.subject, why=why)
         metrics.count("workflows_failed", workflow=work.kind)
 
-        def give_up(tx: Transaction) -> bool:
-            if not self.store.finish(tx, work):
-                return False
+        def give_up(tx: Transaction) -> bool:  # the work's row last, as steps and requests do: else they would wait for each other
             workflow.failed(self._context(work, tx, trace), why)
             trace.write(tx)
-            return True
+            return self.store.finish(tx, work)
 
         try:
             self._commit(work, give_up)

@@ -1,4 +1,7 @@
-"""Allocations: who uses how much of what, taken by compare-and-set so that no inventory is ever given out twice."""
+"""Allocations: who uses how much of what, taken by compare-and-set so that no inventory is ever given out twice.
+
+Inventories are changed in the order of provider and class, so that transactions wait for, but never on, each other.
+"""
 
 from __future__ import annotations
 
@@ -70,11 +73,10 @@ def replace(tx: Transaction, claims: list[Claim]) -> None:
     for claim in claims:
         _compare(claim, before.get(claim.consumer, {}), changes, wanted, touched)
     _require_portions(tx, wanted)
-    for (provider, name), change in changes.items():
+    for (provider, name), change in sorted(changes.items()):
         if change < 0:
             tx.execute(_GIVE, {"of": provider, "kind": name, "less": -change})
-    for (provider, name), change in changes.items():
-        if change > 0:
+        elif change > 0:
             _take(tx, provider, name, change)
     for claim in claims:
         _write(tx, claim, consumers.get(claim.consumer), before.get(claim.consumer, {}))
@@ -88,7 +90,7 @@ def remove(tx: Transaction, consumer: str) -> bool:
     """Take everything from the consumer, who is then forgotten; answers whether there was anything."""
     tx.get_to_change(Consumer, consumer)  # of two who take it away, one finds nothing left
     rows = tx.all(Allocation, Allocation.c.consumer == consumer)
-    for one in rows:
+    for one in sorted(rows, key=lambda one: (one.provider, one.resource_class)):
         tx.execute(_GIVE, {"of": one.provider, "kind": one.resource_class, "less": one.used})
     if rows:
         tx.delete(Allocation, Allocation.c.consumer == consumer)
@@ -102,8 +104,8 @@ def remove(tx: Transaction, consumer: str) -> bool:
 def take(tx: Transaction, claim: Claim, now: float) -> None:
     """The short road for a consumer that has nothing yet."""
     _require_portions(tx, {(provider, name): [amount] for provider, classes in claim.amounts.items() for name, amount in classes.items()})
-    for provider, classes in claim.amounts.items():
-        for name, amount in classes.items():
+    for provider, classes in sorted(claim.amounts.items()):
+        for name, amount in sorted(classes.items()):
             _take(tx, provider, name, amount)
     tx.insert(_consumer(claim, now, 1))
     tx.insert_all(_rows(claim, now))
