@@ -11,6 +11,7 @@ from pilvi.compute.agent import TOPIC, ComputeAgent
 from pilvi.compute.tables.servers import Server
 from pilvi.kernel import agent
 from pilvi.kernel.errors import HostError, Unavailable
+from pilvi.kernel.orders import Order
 from tests.compute.conftest import Nova
 
 
@@ -88,3 +89,25 @@ def test_a_host_is_not_taken_for_a_server_that_waits_for_none(nova: Nova) -> Non
         call(topic, message, timeout=10)
     assert nova.claims() == 0
     assert nova.show(ref)["OS-EXT-SRV-ATTR:host"] is None
+
+
+def test_what_is_said_in_time_is_never_refused(nova: Nova) -> None:
+    """A refused message costs its workflow half a second: steps under one lease must not look like echoes of each other."""
+    orders: dict[tuple[str, str], list[Order]] = {}
+    bus = nova.cloud.program.bus
+    call = bus.call
+
+    def listen(topic: str, message: Any, *, host: str = "", timeout: float = 60.0) -> Any:
+        if host and message.order is not None:
+            orders.setdefault((topic, message.order.subject), []).append(message.order)
+        return call(topic, message, host=host, timeout=timeout)
+
+    bus.call = listen
+    ref = nova.boot(networks=[{"uuid": nova.network()}])
+    nova.act(ref, "os-stop", None)
+    nova.until(ref, "SHUTOFF")
+    nova.idle()
+    assert len(orders["compute", ref]) >= 3
+    for said in orders.values():
+        ranks = [order.rank for order in said]
+        assert ranks == sorted(set(ranks))

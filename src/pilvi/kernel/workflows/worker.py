@@ -122,7 +122,8 @@ class Worker:
 
     def _run_safely(self, work: Work) -> None:
         try:
-            self.run(work)
+            with giving(work.subject, work.fence):
+                self.run(work)
         except Overtaken:
             log.info("a workflow was taken over", workflow=work.kind, subject=work.subject)
         except Uncertain:  # what was committed is seen when it is taken up again
@@ -227,8 +228,7 @@ class Worker:
         self._hook(work, step, "before")
         began = min(work.step_began or clock.now(), clock.now())
         try:
-            with giving(work.subject, work.fence):
-                step.run(workflow, self._context(work, None, trace))
+            step.run(workflow, self._context(work, None, trace))
         except (Wait, Back, Unavailable):
             raise
         except PilviError as error:
