@@ -45,6 +45,8 @@ _begun, _other_begun = sa.case((Work.c.fence > 0, 1), else_=0), sa.case((_other.
 _before = sa.or_(_other_begun > _begun, sa.and_(_other_begun == _begun, _other.c.id < Work.c.id))
 _FIRST = ~sa.exists().where(_other.c.subject == Work.c.subject, _other.c.id != Work.c.id, _before)
 
+_HELD = sa.select(Work.c.id).where(Work.c.subject == sa.bindparam("about"), Work.c.fence == sa.bindparam("under")).with_for_update()
+
 
 class PeriodicMark(Row, table="kernel_periodic"):
     """When a periodic task is due next; whoever moves it forward runs the task."""
@@ -178,8 +180,7 @@ class Store:
         order = orders.current()
         if order is None:
             return
-        held = sa.select(Work.c.id).where(Work.c.subject == order.subject, Work.c.fence == order.fence).with_for_update()
-        if tx.execute(held).first() is None:
+        if tx.execute(_HELD, {"about": order.subject, "under": order.fence}).first() is None:
             raise orders.Overtaken
 
     def rest(self, tx: Transaction, work: Work, workflow: Workflow, seconds: float, *, attempts: int) -> bool:
