@@ -11,6 +11,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ class Part:
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         if self.alive:
-            os.kill(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it was dying already
+                os.kill(self.pid, signal.SIGKILL)
             _gone(self.pid)
             self.deaths += 1
         self.pid = 0
