@@ -95,7 +95,7 @@ def serve(
         try:
             with orders.taking(taken, None if message.sender else message.order, once=bool(host)):
                 return _encode(getattr(server, message.method)(**arguments))
-        except orders.Overtaken:
+        except orders.StaleOrder:
             log.info("what was asked too late, or twice, was not done", topic=topic, method=message.method, request_id=message.request_id)
             raise
         except PilviError:

@@ -20,7 +20,7 @@ from pilvi.kernel.errors import Unavailable
 _REMEMBERED = 10_000  # subjects, for each server: those of which it has heard last
 
 
-class Overtaken(Unavailable):
+class StaleOrder(Unavailable):
     """Raised when an order is of somebody who was overtaken, or was taken before."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Overtaken(Unavailable):
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
-    """Of what a message is, under which lease, and the how manieth it is under that lease."""
+    """The subject that a message is about, the fence of the lease under which it was said, and its number under that lease, from 1."""
 
     subject: str
     fence: int
@@ -81,10 +81,10 @@ class Taken:
         self._lock = threading.Lock()
 
     def take(self, order: Order) -> None:
-        """Note the order.  Raises Overtaken when this one, or a later one, was taken before."""
+        """Note the order.  Raises StaleOrder when this one, or a later one, was taken before."""
         with self._lock:
             if self._last.get(order.subject, self._forgotten) >= order.rank:
-                raise Overtaken
+                raise StaleOrder
             self._last[order.subject] = order.rank
             self._last.move_to_end(order.subject)
             if len(self._last) > _REMEMBERED:
@@ -121,7 +121,7 @@ def current() -> Order | None:
 
 
 def check() -> None:
-    """For verbs that have waited for their turn: raises Overtaken when the host was told something later of the same subject meanwhile."""
+    """For verbs that have waited for their turn: raises StaleOrder when the host was told something later of the same subject meanwhile."""
     at = _at.get()
     if at is not None and not at[0].holds(at[1]):
-        raise Overtaken
+        raise StaleOrder

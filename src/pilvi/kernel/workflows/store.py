@@ -173,7 +173,7 @@ class Store:
         return tx.delete(Work, Work.c.id == work.id, Work.c.fence == work.fence) == 1
 
     def confirm(self, tx: Transaction) -> None:
-        """Raise Overtaken unless who gave the order that this thread carries out still holds the lease; until `tx` ends it does.
+        """Raise StaleOrder unless who gave the order that this thread carries out still holds the lease; until `tx` ends it does.
 
         For those who write for a workflow from outside of it.
         """
@@ -181,7 +181,7 @@ class Store:
         if order is None:
             return
         if tx.execute(_HELD, {"about": order.subject, "under": order.fence}).first() is None:
-            raise orders.Overtaken
+            raise orders.StaleOrder
 
     def rest(self, tx: Transaction, work: Work, workflow: Workflow, seconds: float, *, attempts: int) -> bool:
         """Give the lease back until `seconds` from now, or until a wake, also one that came meanwhile."""
