@@ -209,7 +209,7 @@ def _machines_on(tx: Transaction, host: str, world: FakeWorld) -> Iterator[str]:
             server = servers.get(machine_id)
             if server is None or host not in (server.host, server.other_host):
                 yield f"machine {machine_id} is on {host} for {'no server' if server is None else server.name + ', which is not there'}"
-        for machine_id in world.halves.keys() | world.arrivals.keys() | world.moving.keys() | world.aborted:
+        for machine_id in world.halves.keys() | world.arrivals.keys() | world.moving.keys() | world.aborted | world.hurried:
             yield f"a move of {machine_id} is under way on {host}, and nobody works on it"
         for machine_id in world.offered:
             machine = world.machines.get(machine_id)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from pilvi.block_storage.drivers.fake import VolumeWorld
 from pilvi.compute.drivers.fake_world import FakeWorld
 
-_MACHINES = ("machines", "disks", "images", "snapshots", "written", "offered", "halves", "arrivals", "moving", "aborted")
+_MACHINES = ("machines", "disks", "images", "snapshots", "written", "offered", "halves", "arrivals", "moving", "aborted", "hurried")
 _MARK = 16  # bytes at the file's begin that differ with each writing
 
 

@@ -87,6 +87,7 @@ class MoveContract:
         nobody = str(uuid.uuid4())
         rig.driver.withdraw_disks(nobody)
         rig.driver.abort_migrate(nobody)
+        rig.driver.hurry_migrate(nobody)
         assert rig.driver.move_use(nobody) is None
         with pytest.raises(HostError, match="not on host"):
             rig.driver.offer_disks(nobody)

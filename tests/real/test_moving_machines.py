@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -158,6 +159,22 @@ def test_a_migration_that_is_aborted_leaves_the_machine_where_it_is(rig: Host) -
     gone(rig, machine)
 
 
+def test_a_guest_that_writes_faster_than_it_can_be_sent_arrives_when_it_is_hurried(rig: Host) -> None:
+    machine = booted(rig, new_machine(rig))
+    mark, arrival = rig.mark(machine.id), ready(rig.neighbour, machine)
+    with console(rig, machine) as guest:
+        guest.say("(while true; do head -c 48M /dev/zero > /dev/shm/full; done) & echo said-$((40+2))")
+        guest.wait_for("said-42")
+    on_the_way(rig, machine, arrival, mib=8)
+    wait_for(lambda: rounds(rig, machine) > 2, "a third round", within=120)
+    assert rig.driver.migrate(machine.id, arrival).state == "working", "what is left at the end of a round takes longer than a guest may stand still"
+    for _ in range(2):
+        rig.driver.hurry_migrate(machine.id)
+    assert finish(lambda: rig.driver.migrate(machine.id, arrival), within=60) == Progress()
+    assert rig.neighbour.mark(machine.id) == mark
+    gone(rig, machine)
+
+
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_an_agent_dies_while_a_machine_moves(rig: Host, side: str) -> None:
     machine = booted(rig, new_machine(rig))
@@ -202,6 +219,12 @@ def test_an_agent_dies_in_the_last_moment(rig: Host) -> None:
     assert state(rig, machine) == ""
     assert other.mark(machine.id) == mark
     gone(rig, machine)
+
+
+def rounds(rig: Host, machine: Machine) -> int:
+    """How often QEMU has begun to send what the guest has written meanwhile."""
+    told = json.loads(virsh(rig, "qemu-monitor-command", machine.id, '{"execute":"query-migrate"}'))
+    return int(told["return"].get("ram", {}).get("dirty-sync-count", 0))
 
 
 def state(rig: Host, machine: Machine) -> str:

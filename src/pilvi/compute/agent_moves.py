@@ -50,6 +50,10 @@ class MoveVerbs:
         """Have it stay; `migrate` then answers that it failed."""
         self.driver.abort_migrate(server_id)
 
+    def hurry_migrate(self, server_id: str) -> None:
+        """Have it leave soon, even if the guest stands still meanwhile."""
+        self.driver.hurry_migrate(server_id)
+
     def move_use(self, server_id: str) -> MoveUse | None:
         """How far its migration is."""
         return self.driver.move_use(server_id)

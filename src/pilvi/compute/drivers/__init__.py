@@ -329,6 +329,10 @@ class Hypervisor(Protocol):
         """Have a migration under way end as failed; silent when there is none."""
         ...
 
+    def hurry_migrate(self, machine_id: str) -> None:
+        """Have a migration under way end soon, however long the guest must stand still for it; silent when there is none."""
+        ...
+
     def move_use(self, machine_id: str) -> MoveUse | None:
         """How far the machine's migration is; None when none is under way."""
         ...

@@ -115,7 +115,7 @@ class FakeMoves:
             if machine_id not in there.arrivals:
                 self._forget_moves(machine_id)
                 return Progress(state="failed", why=f"Host {arrival.address} does not await machine {machine_id}.")
-            if self.world.hold_moves or (not self.instant and done < 100):
+            if (self.world.hold_moves and machine_id not in self.world.hurried) or (not self.instant and done < 100):
                 return Progress(state="working", percent=self.world.moving[machine_id])
             self._forget_moves(machine_id)
             wish = there.arrivals.pop(machine_id)
@@ -135,6 +135,12 @@ class FakeMoves:
         with self.world.lock:
             if machine_id in self.world.moving:
                 self.world.aborted.add(machine_id)
+
+    def hurry_migrate(self, machine_id: str) -> None:
+        self.faults.strike("hurry_migrate", machine_id)
+        with self.world.lock:
+            if machine_id in self.world.moving:
+                self.world.hurried.add(machine_id)
 
     def move_use(self, machine_id: str) -> MoveUse | None:
         self.faults.strike("move_use", machine_id)
@@ -157,6 +163,7 @@ class FakeMoves:
         world = self.world
         world.moving.pop(machine_id, None)
         world.aborted.discard(machine_id)
+        world.hurried.discard(machine_id)
         world.arrivals.pop(machine_id, None)
         world.halves.pop(machine_id, None)
         world.offered.discard(machine_id)

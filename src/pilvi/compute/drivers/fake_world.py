@@ -58,6 +58,7 @@ class FakeWorld:
     arrivals: dict[str, Machine] = field(default_factory=dict)  # machines that are awaited
     moving: dict[str, int] = field(default_factory=dict)  # machines that are leaving -> percent
     aborted: set[str] = field(default_factory=set)  # of those, the ones that shall stay
+    hurried: set[str] = field(default_factory=set)  # of those, the ones that nothing holds
     hold_moves: bool = False  # switch: migrations go on for ever
     refuses: str = ""  # switch: why no machine may come here
     lock: threading.RLock = field(default_factory=threading.RLock)

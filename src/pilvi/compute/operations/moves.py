@@ -179,7 +179,7 @@ def abort(ctx: Context, server: Server, migration: Migration, *, early: bool) ->
 
 
 def force_complete(ctx: Context, server: Server, migration: Migration) -> None:
-    """Have a live migration end soon.  It is noted; hypervisors that end theirs by themselves need nothing else."""
+    """Have a live migration end soon, however long the guest must stand still for it."""
     _check_live(server, migration, ("running",), "force_complete")
     actions.begin(ctx, server, "live_migration_force_complete")
     ctx.db.change(migration, wish="force", updated_at=clock.now())

@@ -60,10 +60,13 @@ class LiveMigrate(MoveWork):
         agent = self.agent(ctx, server.host)
         assert self.arrival is not None
         try:
-            if self.wish(ctx) == "abort":
+            wish = self.wish(ctx)
+            if wish == "abort":
                 agent.abort_migrate(self.server)
             progress = agent.migrate(self.server, self.arrival, self.job(ctx, "migrate", self.host))
             if progress.state == "working":
+                if wish == "force":
+                    agent.hurry_migrate(self.server)
                 self.measure(ctx, agent)
                 raise Wait(_LOOK)
             if progress.state == "failed" and agent.power(self.server) not in ("running", "paused") and self.has_arrived(ctx, server):

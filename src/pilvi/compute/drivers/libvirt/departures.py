@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 PATIENCE = 60.0  # seconds to wait for a job of libvirt that ends, or a machine that is about to arrive
 PAUSE, LONGEST_PAUSE = 300, 5000  # milliseconds that the guest may stand still at the end; the first doubles
 EVERY = 20.0  # seconds after which it doubles
+HURRIED = 2_000_000  # milliseconds: the most that QEMU knows; it stops the guest at once, and sends what is left
 
 
 class _Leaving(msgspec.Struct, frozen=True):
@@ -48,6 +49,7 @@ class Departures:
     def __init__(self, places: Places, link: Link, jobs: Jobs, tunnels: Tunnels) -> None:
         self.places, self.link, self.jobs, self.tunnels = places, link, jobs, tunnels
         self._unwished: set[str] = set()  # whose migration is to end as failed
+        self._hurried: set[str] = set()  # whose guest may stand still for as long as it takes
 
     def migrate(self, machine_id: str, arrival: Arrival) -> Progress:
         machine_id = checked_id(machine_id)
@@ -75,6 +77,11 @@ class Departures:
                 time.sleep(0.1)
         finally:
             self._unwished.discard(machine_id)
+
+    def hurry(self, machine_id: str) -> None:
+        machine_id = checked_id(machine_id)
+        if self.jobs.busy(_subject(machine_id)):
+            self._hurried.add(machine_id)
 
     def use(self, machine_id: str) -> MoveUse | None:
         domain = self.link.find(machine_id)
@@ -112,11 +119,12 @@ class Departures:
         near = self.places.short / "machines" / machine_id / "target.sock"
         channels = {name: run / f"{machine_id}.{name}" for name in STREAMS} | {"libvirt": near}
         why: HostError | None = None
+        self._hurried.discard(machine_id)  # it was said of an earlier one
         with self.tunnels.carrying(to, channels):
             if machine_id in self._unwished:
                 why = HostError("The migration was aborted.", elsewhere=False)
             else:
-                why = self._send(domain, to, near, parameters, report)
+                why = self._send(domain, to, near, parameters, machine_id, report)
         # whatever was said: the machine itself tells where it is
         if not self._settled(machine_id):
             raise why or HostError(f"Machine {machine_id} came back from a migration that seemed to be done.")
@@ -135,7 +143,7 @@ class Departures:
             parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = copied
         return parameters
 
-    def _send(self, domain: Any, to: Pass, near: Path, parameters: dict[str, Any], report: Report) -> HostError | None:
+    def _send(self, domain: Any, to: Pass, near: Path, parameters: dict[str, Any], machine_id: str, report: Report) -> HostError | None:
         """Have libvirt send the machine; the reason when it could not."""
         libvirt = library()
         ended = threading.Event()
@@ -173,9 +181,15 @@ class Departures:
                 continue
             total = stats.get("data_total", 0)
             report(min(99, 100 * (total - stats.get("data_remaining", 0)) // total) if total else 0)
-            if time.monotonic() > next_pause and pause < LONGEST_PAUSE:
+            if machine_id in self._hurried:
+                wanted = HURRIED
+            elif time.monotonic() > next_pause:
                 # a guest that writes faster than it can be sent never arrives unless it stands still for longer
-                pause, next_pause = min(2 * pause, LONGEST_PAUSE), time.monotonic() + EVERY
+                wanted, next_pause = min(2 * pause, LONGEST_PAUSE), time.monotonic() + EVERY
+            else:
+                continue
+            if wanted > pause:
+                pause = wanted
                 self._allow(domain, pause)
         return failure[0] if failure else None
 

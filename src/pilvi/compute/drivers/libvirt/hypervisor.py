@@ -223,6 +223,9 @@ class LibvirtHypervisor:
     def abort_migrate(self, machine_id: str) -> None:
         self._departures.abort(machine_id)
 
+    def hurry_migrate(self, machine_id: str) -> None:
+        self._departures.hurry(machine_id)
+
     def move_use(self, machine_id: str) -> MoveUse | None:
         return self._departures.use(machine_id)
 
