@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pilvi.kernel import clock
+from pilvi.kernel import clock, trace
 from pilvi.kernel.db import Database
 from pilvi.kernel.testing.cloud import Cloud
 from pilvi.kernel.trace import Span
@@ -44,6 +44,23 @@ def test_a_workflow_runs_to_its_end_and_leaves_its_trace(cloud: Cloud) -> None:
     with cloud.program.db.transaction(write=False) as tx:
         numbers = [span.number for span in tx.all(Span, Span.c.subject == thing, order=[Span.c.id])]
     assert numbers == ["4-5", "8", "8", "9"]
+
+
+def test_traces_are_forgotten_when_they_are_old(cloud: Cloud) -> None:
+    start(cloud)
+    cloud.wait(lambda: left(cloud) == 0)
+    moment = clock.now()
+
+    def spans() -> int:
+        with cloud.program.db.transaction(write=False) as tx:
+            return tx.count(Span)
+
+    before = moment - cloud.program.settings.traces_kept
+    old = Span(subject="long ago", request_id="req-1", number="1", name="A step", started_at=before - 60, seconds=1.0)
+    cloud.program.db.run(lambda tx: tx.insert_all([old] * 600))
+    assert spans() == 604
+    trace.forget(cloud.program)
+    assert spans() == 4
 
 
 def test_a_failing_effect_ends_in_failed(cloud: Cloud) -> None:

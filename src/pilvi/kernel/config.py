@@ -82,6 +82,7 @@ class KernelSettings(msgspec.Struct, kw_only=True):
     workers: int = 8  # workflows run at once
     heartbeat: float = 10.0  # seconds between two reports of a process
     down_after: float = 60.0  # seconds without a report until a process is down
+    traces_kept: float = 30 * 86400.0  # seconds that the steps of traces are kept; 0: for ever
     roles: list[str] = msgspec.field(default_factory=list)  # []: all
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from pilvi.kernel import clock, hosts, log, processes
+from pilvi.kernel import clock, hosts, log, processes, trace
 from pilvi.kernel.bus import Bus
 from pilvi.kernel.bus.connect import connect
 from pilvi.kernel.bus.names import AgentTopics
@@ -28,7 +28,7 @@ from pilvi.kernel.ids import new_request_id
 from pilvi.kernel.policy import Policies, Rule
 from pilvi.kernel.service import Service
 from pilvi.kernel.workflows.knock import Knocker
-from pilvi.kernel.workflows.periodic import Timer
+from pilvi.kernel.workflows.periodic import Periodic, Timer
 from pilvi.kernel.workflows.store import Store
 from pilvi.kernel.workflows.worker import Worker
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 # in the order in which they are begun: machines are run in the network role's namespace
 ROLES = ("api", "scheduler", "conductor", "network", "volume", "compute", "console")
 AGENTS = frozenset({"network", "volume", "compute"})  # roles that have no database: they ask the conductor
+PERIODIC = (Periodic("kernel-traces", 3600.0, trace.forget),)
 
 
 class Program:
@@ -99,7 +100,7 @@ class Program:
         if "conductor" in self.roles:
             worker = Worker(self, threads=self.settings.workers)
             worker.start()
-            timer = Timer(self, [task for service in self.services.values() for task in service.periodic])
+            timer = Timer(self, [*PERIODIC, *(task for service in self.services.values() for task in service.periodic)])
             timer.start()
             self.health["conductor"] = lambda: f"{worker.busy} workflows running"
             self._stops += [worker.stop, timer.stop]

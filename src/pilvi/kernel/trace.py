@@ -1,7 +1,7 @@
 """Traces: what a request did, step by step, with durations and outcomes; kept for the owner of the request.
 
 A trace belongs to one subject (a server) and one request.  Spans of the request itself are gathered in memory and
-written by the commit that starts the work; spans of workflow steps are written with the step.
+written by the commit that starts the work; spans of workflow steps are written with the step.  They go when they are old.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
 from pilvi.kernel import clock
 from pilvi.kernel.db import Ref, Row, Serial, Text
 
 if TYPE_CHECKING:
     from pilvi.kernel.db import Transaction
+    from pilvi.kernel.program import Program
+
+_AT_ONCE = 500  # rows in one commit
 
 
 class Span(Row, table="kernel_spans", indexes=[("subject",), ("started_at",)]):
@@ -68,3 +73,15 @@ class Trace:
         if written:
             tx.insert_all(written)
             tx.after_commit(self.spans.clear)
+
+
+def forget(program: Program) -> None:
+    """Drop the spans that are older than `traces_kept`."""
+    kept = program.settings.traces_kept
+    while kept and program.db.run(lambda tx: _forget_some(tx, clock.now() - kept)) == _AT_ONCE:
+        pass
+
+
+def _forget_some(tx: Transaction, before: float) -> int:
+    ids = [row[0] for row in tx.rows(sa.select(Span.c.id).where(Span.c.started_at < before).limit(_AT_ONCE))]
+    return tx.delete(Span, Span.c.id.in_(ids)) if ids else 0
