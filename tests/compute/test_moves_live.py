@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from pilvi.compute.drivers import Arrival
+from pilvi.compute.operations import stories
+from pilvi.compute.workflows.live_migrate import LiveMigrate
 from tests.compute.conftest import SERVERS, Nova
 from tests.compute.hosts import Host, add_host, host_of, last_action, migrations, row
 from tests.compute.moved import exports, full, nothing_is_left, whole
@@ -49,6 +51,20 @@ def test_a_running_guest_moves_and_notices_nothing(nova: Nova, other: Host, body
     assert nova.machines[ref].memory == memory
 
 
+def test_its_steps_can_be_traced(nova: Nova, other: Host) -> None:
+    ref, _ = full(nova)
+    started(nova, ref)
+    nova.wait(lambda: host_of(nova, ref) == "node2")
+    nova.until(ref, "ACTIVE")
+    with nova.cloud.program.db.transaction(write=False) as tx:
+        story = stories.story(tx, ref)
+    *_, spans = [request["spans"] for request in story["requests"]]
+    steps = [step for step in LiveMigrate.steps if step.kind == "effect"]
+    assert [span["name"] for span in spans] == [step.title for step in steps]
+    assert {span["outcome"] for span in spans} == {"ok"}
+    assert {span["host"] for span in spans} == {"node2"}
+
+
 def test_a_paused_guest_arrives_paused(nova: Nova, other: Host) -> None:
     ref, volume = full(nova)
     was = nova.show(ref)
@@ -81,8 +97,7 @@ def test_one_sees_how_far_it_is(nova: Nova, other: Host) -> None:
     assert (hidden["dest_compute"], hidden["source_compute"]) == (None, None)
     assert nova.post(f"{path}/action", {"force_complete": None}, person="admin").status == 202
     assert nova.post(f"{path}0/action", {"force_complete": None}, person="admin").status == 404
-    nova.driver.world.hold_moves = False
-    nova.until(ref, "ACTIVE")
+    nova.until(ref, "ACTIVE")  # though this world holds what nobody hurries
     assert nova.get(path, person="admin").status == 404
     assert under_way(nova, ref) == []
     assert nova.delete(path, person="admin").status == 409

@@ -30,8 +30,13 @@ class CreateServer(ServerWork):
     refused: list[str] = []  # hosts on which it failed
     reason: str = ""  # of the last of them
 
+    traced: ClassVar[bool] = False  # its steps are counted in the documentation
     event: ClassVar[str] = "compute__do_build_and_run_instance"
     what: ClassVar[str] = "create"
+
+    @property
+    def where(self) -> str:
+        return self.host
 
     @effect(within=120, number="8-11", title="the conductor asks the scheduler for a host; it filters, weighs, claims, and answers")
     def choose_host(self, ctx: Context) -> None:

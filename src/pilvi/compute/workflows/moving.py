@@ -38,6 +38,10 @@ class MoveWork(ServerWork):
     preparing: ClassVar[str] = "pre-migrating"  # the migration's status once the host is chosen
     doing: ClassVar[str] = ""  # the server's task_state then
 
+    @property
+    def where(self) -> str:
+        return self.host
+
     @transaction
     def hold(self, ctx: Context) -> None:
         """What the server has of its host is held for the migration."""

@@ -20,6 +20,7 @@ class ServerWork(Workflow):
     """Work on one server.  `event` names it among the server's action events, `what` in a word."""
 
     server: str
+    traced: ClassVar[bool] = True
     event: ClassVar[str] = ""
     what: ClassVar[str] = ""
 

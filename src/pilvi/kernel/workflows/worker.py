@@ -232,15 +232,15 @@ class Worker:
         except (Wait, Back, Unavailable):
             raise
         except PilviError as error:
-            self._note(work, step, trace, began, "failed", error.message)
+            self._note(work, workflow, step, trace, began, "failed", error.message)
             raise
         except Exception as error:
             if work.attempts + 1 < _DEFECTS:
                 raise
             log.defect(work.request_id, f"{work.kind}.{step.name} of {work.subject}", error)
-            self._note(work, step, trace, began, "failed", "an unexpected error")
+            self._note(work, workflow, step, trace, began, "failed", "an unexpected error")
             raise PilviError(f"{step.title} failed unexpectedly.") from error
-        self._note(work, step, trace, began)
+        self._note(work, workflow, step, trace, began)
         self._hook(work, step, "after")
 
     def _transact(self, work: Work, workflow: Workflow, step: Step, place: int, trace: Trace) -> bool:
@@ -256,7 +256,7 @@ class Worker:
             del trace.spans[spans:]
             started = clock.now()
             step.run(workflow, self._context(work, tx, trace))
-            self._note(work, step, trace, started)
+            self._note(work, workflow, step, trace, started)
             trace.write(tx)
             return self.store.finish(tx, work) if last else self.store.advance(tx, work, workflow, place + 1)
 
@@ -266,7 +266,7 @@ class Worker:
             raise
         except PilviError as error:
             del trace.spans[spans:]
-            self._note(work, step, trace, clock.now(), "failed", error.message)
+            self._note(work, workflow, step, trace, clock.now(), "failed", error.message)
             self._fail(work, workflow, trace, error.message)
             return False
         self._hook(work, step, "after")
@@ -298,11 +298,12 @@ class Worker:
     def _context(self, work: Work, tx: Transaction | None, trace: Trace) -> Context:
         return Context(self.program, tx, self.store.caller(work), request_id=work.request_id, trace=trace)  # type: ignore[arg-type]
 
-    def _note(self, work: Work, step: Step, trace: Trace, began: float, outcome: str = "ok", why: str = "") -> None:
+    def _note(self, work: Work, workflow: Workflow, step: Step, trace: Trace, began: float, outcome: str = "ok", why: str = "") -> None:
         """Add the step to the trace, if it is counted there, and to the metrics."""
         metrics.count("workflow_steps", workflow=work.kind, step=step.name, outcome=outcome)
-        if step.number or why:
-            trace.add(step.number or "-", step.title, started=began, seconds=clock.now() - began, outcome=outcome, why=why)
+        if step.number or why or (workflow.traced and step.kind == "effect"):
+            seconds = clock.now() - began
+            trace.add(step.number or "-", step.title, started=began, seconds=seconds, outcome=outcome, host=workflow.where, why=why)
 
     def _hook(self, work: Work, step: Step, when: str) -> None:
         """Where tests kill a workflow before and after each of its steps."""

@@ -76,6 +76,7 @@ class Workflow(msgspec.Struct):
     """Base of all workflows.  `subject` says on whose behalf: one workflow at a time for each subject, in order."""
 
     preempts: ClassVar[bool] = False  # takes the place of all others of its subject (delete)
+    traced: ClassVar[bool] = False  # every effect is a span of the subject's trace, not only the counted ones
     steps: ClassVar[tuple[Step, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -92,6 +93,11 @@ class Workflow(msgspec.Struct):
     def subject(self) -> str:
         """The id of what this work is about."""
         raise TypeError(f"{type(self).__name__} does not say its subject")
+
+    @property
+    def where(self) -> str:
+        """The host that the work is about now, for traces; "" when it is about none."""
+        return ""
 
     def preempted(self, ctx: Context) -> None:
         """Another takes its place: give back what nobody but this workflow knows of, in one commit with the other's start."""
