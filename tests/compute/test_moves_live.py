@@ -51,6 +51,26 @@ def test_a_running_guest_moves_and_notices_nothing(nova: Nova, other: Host, body
     assert nova.machines[ref].memory == memory
 
 
+def test_disks_on_shared_storage_are_not_copied(nova: Nova, other: Host) -> None:
+    ref, volume = full(nova)
+    was, memory = nova.show(ref), nova.machines[ref].memory
+    started(nova, ref, {"host": None, "block_migration": False}, answers=400)
+    for world in (nova.driver.world, other.world):
+        world.storage = "one"
+    for name in ("node1", "node2"):
+        nova.wait(lambda name=name: row(nova, name).facts.storage == "one")  # type: ignore[union-attr]
+    told = nova.act(ref, "os-migrateLive", {"host": "node2", "block_migration": True}, answers=400, person="admin")
+    assert "shares storage with node1" in told.json()["badRequest"]["message"]
+    started(nova, ref, {"host": None, "block_migration": False})
+    nova.wait(lambda: host_of(nova, ref) == "node2")
+    whole(nova, ref, volume, "node2", was)
+    assert other.machines[ref].memory == memory
+    assert not any(verb == "ensure_image" for verb, _ in other.driver.faults.told), "no image is fetched for disks that are there"
+    started(nova, ref)
+    nova.wait(lambda: host_of(nova, ref) == "node1")
+    whole(nova, ref, volume, "node1", was)
+
+
 def test_its_steps_can_be_traced(nova: Nova, other: Host) -> None:
     ref, _ = full(nova)
     started(nova, ref)
@@ -131,7 +151,10 @@ def test_aborted_before_it_copies(nova: Nova, other: Host) -> None:
     whole(nova, ref, volume, "node1", was)
 
 
-@pytest.mark.parametrize(("host", "verb"), [("node2", "ensure_image"), ("node2", "ensure_disks"), ("node2", "ensure_arrival"), ("node1", "migrate")])
+@pytest.mark.parametrize(
+    ("host", "verb"),
+    [("node2", "share_disks"), ("node2", "ensure_image"), ("node2", "ensure_disks"), ("node2", "ensure_arrival"), ("node1", "migrate")],
+)
 def test_a_migration_that_fails_leaves_the_guest_running(nova: Nova, other: Host, host: str, verb: str) -> None:
     ref, volume = full(nova)
     was, memory = nova.show(ref), nova.machines[ref].memory

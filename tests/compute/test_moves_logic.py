@@ -62,6 +62,31 @@ def test_all_that_speaks_against_a_host_is_told() -> None:
     assert told(Move(kind="live-migration", leave="a", over_commit=True), luggage={"local_gib": 60}) == []
 
 
+@pytest.mark.parametrize(
+    ("disks", "apart", "on_one_storage"),
+    [
+        ("any", None, None),
+        ("copied", None, "it shares storage with a, so there is nothing to copy: ask for block_migration auto"),
+        ("shared", "it does not share storage with a, and the server has 10 GiB of local disks: ask for block_migration auto", None),
+    ],
+)
+def test_disks_are_copied_or_shared_as_was_asked(disks: Any, apart: str | None, on_one_storage: str | None) -> None:
+    move = msgspec.structs.replace(LIVE, disks=disks)
+    here = msgspec.structs.replace(HERE, storage="one")
+    luggage = {"local_gib": 10}
+    for found, sentence in (
+        (told(move, luggage=luggage), apart), (told(move, luggage=luggage, here=here, storage="another"), apart),
+        (told(move, luggage=luggage, here=here), on_one_storage), (told(move, here=here), None), (told(move), None),
+    ):  # fmt: skip
+        assert (found or [None]) == [sentence]
+
+
+def test_a_shared_disk_needs_no_second_room() -> None:
+    here = msgspec.structs.replace(HERE, storage="one")
+    assert told(LIVE, luggage={"local_gib": 60}, here=here) == []
+    assert told(COLD, luggage={"local_gib": 60}, here=here) != [], "a machine that is off is copied, so that it can go back"
+
+
 def test_only_a_resize_may_stay_where_the_server_is() -> None:
     packed = Luggage(facts=HERE, local_gib=1000)
     assert objections(COLD, packed, "a", HERE) == ["the server is on this host"]

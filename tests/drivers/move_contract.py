@@ -18,6 +18,10 @@ class MovingRig(Rig, Protocol):
     """A host under test that reaches another."""
 
     @property
+    def name(self) -> str:
+        """The host's."""
+
+    @property
     def neighbour(self) -> MovingRig:
         """The other host: it reaches this one, and has the same image to fetch."""
 
@@ -26,10 +30,10 @@ class MovingRig(Rig, Protocol):
 
 
 def ready(rig: MovingRig, machine: Machine) -> Arrival:
-    """Have the host ready for the machine to come while it runs."""
+    """Have the host ready for the machine to come from its neighbour while it runs."""
     assert finish(lambda: rig.driver.ensure_image(rig.image_id, rig.checksum)).state == "done"
     rig.driver.ensure_disks(machine)
-    return rig.driver.ensure_arrival(machine)
+    return rig.driver.ensure_arrival(machine, rig.neighbour.name)
 
 
 def gone(rig: MovingRig, machine: Machine) -> None:
@@ -137,3 +141,72 @@ class MoveContract:
         assert (failed.state, bool(failed.why)) == ("failed", True)
         assert here(rig, machine.id).power == "running"
         gone(rig, machine)
+
+    def test_hosts_that_share_nothing_say_so(self, rig: MovingRig) -> None:
+        machine = make(rig, new_machine(rig))
+        assert not rig.driver.facts().storage
+        assert not rig.neighbour.driver.share_disks(machine, rig.name)
+        assert seen(rig.neighbour, machine.id) is None, "and nothing was done"
+        gone(rig, machine)
+
+
+class SharingContract:
+    """As `MoveContract`, of a `MovingRig` whose hosts keep the disks of machines on one storage."""
+
+    def test_disks_that_are_shared_are_not_copied(self, sharing: MovingRig) -> None:
+        other = sharing.neighbour
+        assert sharing.driver.facts().storage == other.driver.facts().storage != ""
+        blank = Disk(key="eph0", device="vdb", source=BlankDisk(size_mib=64, filesystem="ext4"))
+        machine = new_machine(sharing, nics=[sharing.nic()])
+        machine = make(sharing, changed(machine, disks=[*machine.disks, blank]))
+        wait_for(lambda: b"login:" in sharing.driver.console_log(machine.id), "the guest's login", within=120)
+        mark = sharing.mark(machine.id)
+
+        def go(left: MovingRig, there: MovingRig) -> None:
+            for _ in range(2):
+                assert there.driver.share_disks(machine, left.name)
+            for _ in range(2):
+                arrival = there.driver.ensure_arrival(machine, left.name)
+            assert arrival.disks == []
+            for _ in range(2):
+                assert finish(lambda: left.driver.migrate(machine.id, arrival), within=180).state == "done"
+            for _ in range(2):
+                left.driver.remove_machine(machine.id)
+            there.driver.ensure_machine(machine)
+            assert here(there, machine.id).power == "running"
+            assert there.mark(machine.id) == mark, "it was not restarted"
+
+        go(sharing, other)
+        go(other, sharing)
+        gone(sharing, machine)
+
+    def test_who_gives_up_a_shared_disk_leaves_it_to_the_other(self, sharing: MovingRig) -> None:
+        machine = make(sharing, new_machine(sharing))
+        assert sharing.neighbour.driver.share_disks(machine, sharing.name)
+        sharing.neighbour.driver.ensure_arrival(machine, sharing.name)
+        sharing.neighbour.restart()
+        sharing.neighbour.driver.remove_machine(machine.id)
+        assert seen(sharing.neighbour, machine.id) is None
+        sharing.driver.ensure_machine(changed(machine, power="shutoff"))
+        sharing.driver.ensure_machine(machine)
+        assert here(sharing, machine.id).power == "running"
+        gone(sharing, machine)
+
+    def test_what_is_not_there_is_not_shared(self, sharing: MovingRig) -> None:
+        machine = new_machine(sharing)
+        assert not sharing.neighbour.driver.share_disks(machine, sharing.name)
+        assert not sharing.neighbour.driver.share_disks(machine, "nobody")
+        gone(sharing, machine)
+
+    def test_who_moves_while_it_is_off_takes_a_copy(self, sharing: MovingRig) -> None:
+        """The host that it left keeps its disk as it was, until its owner has spoken."""
+        other = sharing.neighbour
+        machine = make(sharing, changed(new_machine(sharing), power="shutoff"))
+        offers = sharing.driver.offer_disks(machine.id)
+        assert finish(lambda: other.driver.fetch_disks(machine, offers)).state == "done"
+        sharing.driver.withdraw_disks(machine.id)
+        sharing.driver.remove_machine(machine.id)
+        other.driver.ensure_disks(machine)
+        other.driver.ensure_machine(changed(machine, power="running"))
+        assert here(other, machine.id).power == "running"
+        gone(sharing, machine)

@@ -14,20 +14,20 @@ from pilvi.kernel.errors import HostError
 from pilvi.kernel.faults import Faults
 
 from .hypervisor_contract import HypervisorContract, finish
-from .move_contract import MoveContract
+from .move_contract import MoveContract, SharingContract
 
 
 class FakeRig:
     image_id, checksum = "image-1", "0123456789abcdef"
 
-    def __init__(self, host: str = "fake-host", neighbour: FakeRig | None = None) -> None:
-        self.host, self.world = host, FakeWorld(others=neighbour.world.others if neighbour else {})
+    def __init__(self, name: str = "fake-host", neighbour: FakeRig | None = None, storage: str = "") -> None:
+        self.name, self.world = name, FakeWorld(others=neighbour.world.others if neighbour else {}, storage=storage)
         self.changes: list[str] = []
         self.restart()
-        self.neighbour = neighbour or FakeRig("fake-neighbour", self)
+        self.neighbour = neighbour or FakeRig("fake-neighbour", self, storage)
 
     def restart(self) -> None:
-        self.driver = FakeHypervisor(self.host, world=self.world, instant=False, on_change=self.changes.append)
+        self.driver = FakeHypervisor(self.name, world=self.world, instant=False, on_change=self.changes.append)
 
     def nic(self) -> Nic:
         return Nic(key=str(uuid.uuid4()), mac="02:00:00:00:00:01", tap="tap0")
@@ -48,12 +48,21 @@ def rig() -> FakeRig:
     return FakeRig()
 
 
+@pytest.fixture(scope="module")
+def sharing() -> FakeRig:
+    return FakeRig(storage="a storage")
+
+
 class TestFakeHypervisor(HypervisorContract):
     """Every test of the contract."""
 
 
 class TestFakeMoves(MoveContract):
     """Every test of the contract of moves."""
+
+
+class TestFakeSharing(SharingContract):
+    """Every test of the contract of disks that are shared."""
 
 
 @pytest.fixture
@@ -143,7 +152,7 @@ def test_what_a_guest_wrote_goes_with_it(machine: Machine) -> None:
     here, there = pair(machine)
     here.world.written[machine.id, "root"] = "a letter"
     there.ensure_disks(machine)
-    assert here.migrate(machine.id, there.ensure_arrival(machine)).state == "done"
+    assert here.migrate(machine.id, there.ensure_arrival(machine, "here")).state == "done"
     assert there.world.written == {(machine.id, "root"): "a letter"}
     here.remove_machine(machine.id)
     assert (here.world.written, here.observe()) == ({}, [])
@@ -153,7 +162,7 @@ def test_a_migration_is_watched_and_aborted(machine: Machine) -> None:
     here, there = pair(machine)
     here.world.hold_moves = True
     there.ensure_disks(machine)
-    arrival = there.ensure_arrival(machine)
+    arrival = there.ensure_arrival(machine, "here")
     assert here.migrate(machine.id, arrival).state == "working"
     use = here.move_use(machine.id)
     assert use is not None
@@ -169,7 +178,7 @@ def test_a_host_may_refuse_who_comes(machine: Machine) -> None:
     there.world.refuses = "no room at the inn"
     there.ensure_disks(machine)
     with pytest.raises(HostError, match="no room at the inn"):
-        there.ensure_arrival(machine)
+        there.ensure_arrival(machine, "here")
 
 
 def test_a_disk_fetched_halfway_is_swept(machine: Machine) -> None:

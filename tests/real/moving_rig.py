@@ -97,7 +97,7 @@ class Host:
 
     def new_driver(self, *, image: bool = True) -> Any:
         found = str(self.pair.image) if image else ""
-        return Agent(self.netns, self.name, str(self.places), self.uri, self.address, found, *self.tls)
+        return Agent(self.netns, self.name, str(self.places), self.uri, self.address, found, self.pair.shared, *self.tls)
 
     def restart(self, *, image: bool = True) -> None:
         self.driver.end(signal.SIGKILL)
@@ -151,13 +151,16 @@ class Host:
 
 
 class Pair:
-    """Two hosts, joined by a cable; between the namespaces of their clouds there is no way at all."""
+    """Two hosts, joined by a cable; between the namespaces of their clouds there is no way at all.
+
+    `shared`: the folder in which both keep the disks of machines; "": each in its own.
+    """
 
     a: Host
     b: Host
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.prefix = folder, f"pilvi-mv-{os.getpid()}"
+    def __init__(self, folder: Path, shared: str = "") -> None:
+        self.folder, self.shared, self.prefix = folder, shared, f"pilvi-mv-{os.getpid()}"
         self.image = tiny_image(GUEST_CACHE)
         self.checksum = hashlib.sha256(self.image.read_bytes()).hexdigest()
         self.servers: list[subprocess.Popen[bytes]] = []

@@ -44,7 +44,8 @@ def _machines(built: Program) -> None:
 
     daemon = Libvirtd(built.state / "libvirt", hostname=built.host, netns=network.namespace(built))
     if daemon.pid() is not None:
-        driver = LibvirtHypervisor(built.host, built.state / "compute", daemon.start(), fetch=lambda image_id, path: None)
+        shared = built.settings.compute.libvirt.shared_disks
+        driver = LibvirtHypervisor(built.host, built.state / "compute", daemon.start(), fetch=lambda image_id, path: None, shared_disks=shared)
         driver.halt()
         driver.close()
     daemon.stop()

@@ -313,6 +313,7 @@ def _driver(program: Program, host: str, changed: Callable[[str], None]) -> Any:
     return kind(
         program.host, program.state / "compute", uri, fetch=fetcher(program), virt_type=settings.libvirt.virt_type,
         tb_cache_mib=settings.libvirt.tb_cache_mib, address=settings.address, on_change=changed, move_port=settings.libvirt.move_port,
+        shared_disks=settings.libvirt.shared_disks,
         **(msgspec.structs.asdict(program.tls) if program.tls else {}),
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ class MoveVerbs:
     driver: Any
     _jobs: Jobs
     _describe: Callable[[str], Machine]
+    _prepare: Callable[[Machine], None]
     _long: Callable[[Callable[[], Progress]], None]
 
     def offer_disks(self, server_id: str) -> list[DiskOffer]:
@@ -37,10 +38,20 @@ class MoveVerbs:
 
         return self._jobs.ask(server_id, job, work)
 
-    def await_arrival(self, server_id: str) -> Arrival:
-        """Be ready for the machine, whose disks are here, to come while it runs."""
+    def prepare_arrival(self, server_id: str, came_from: str, job: str) -> Progress:
+        """Have the images and disks here, to be filled, unless the disks are shared with the host that the server leaves."""
+
+        def work() -> None:
+            machine = self._describe(server_id)
+            if not self.driver.share_disks(machine, came_from):
+                self._prepare(machine)
+
+        return self._jobs.ask(server_id, job, work)
+
+    def await_arrival(self, server_id: str, came_from: str) -> Arrival:
+        """Be ready for the machine, whose disks are here, to come from that host while it runs."""
         with self._jobs.turn(server_id):
-            return self.driver.ensure_arrival(self._describe(server_id))
+            return self.driver.ensure_arrival(self._describe(server_id), came_from)
 
     def migrate(self, server_id: str, arrival: Arrival, job: str) -> Progress:
         """Have the running machine where it is awaited."""

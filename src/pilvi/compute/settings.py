@@ -29,6 +29,7 @@ class LibvirtSettings(msgspec.Struct, forbid_unknown_fields=True):
     virt_type: Literal["auto", "kvm", "qemu"] = "auto"
     tb_cache_mib: int = 64  # translation cache of a machine without KVM
     move_port: int = 0  # TCP port on which machines arrive from other hosts; 0: any that is free
+    shared_disks: str = ""  # folder that all hosts have under this path: machines' disks lie there, and migrate without being copied
 
 
 class FakeSettings(msgspec.Struct, forbid_unknown_fields=True):

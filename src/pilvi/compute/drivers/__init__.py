@@ -132,6 +132,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     cpu: dict[str, object] = {}  # vendor, model, arch, features, topology
     traits: list[str] = []
     virt_type: str = "qemu"
+    storage: str = ""  # what local disks lie on, when other hosts have theirs there too: the same name on each of them
 
 
 class ConsoleAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,7 +200,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     uri: str = ""  # of the hypervisor there, as the one that the machine leaves reaches it
     address: str = ""  # where memory and disks are sent
     definition: str = ""  # the machine as it is to be defined there
-    disks: list[str] = []  # keys of the local disks that are to be copied
+    disks: list[str] = []  # keys of the local disks that are to be copied: those that are not shared
 
 
 class MoveUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -313,8 +314,16 @@ class Hypervisor(Protocol):
         """
         ...
 
-    def ensure_arrival(self, machine: Machine) -> Arrival:
-        """Be ready for the machine, whose disks (`ensure_disks`) and ports are here already, to come while it runs."""
+    def share_disks(self, machine: Machine, host: str) -> bool:
+        """Have the machine's local disks here be the very ones that it has on that host, if both keep theirs on one storage.
+
+        Said before the machine is here.  False when they do not share it: then nothing was done.  A shared disk is gone when
+        both hosts have removed it.
+        """
+        ...
+
+    def ensure_arrival(self, machine: Machine, host: str) -> Arrival:
+        """Be ready for the machine to come from that host while it runs; its disks (`ensure_disks`, `share_disks`) and ports are here."""
         ...
 
     def migrate(self, machine_id: str, arrival: Arrival) -> Progress:

@@ -99,6 +99,7 @@ class FakeHypervisor(FakeMoves):
             free_memory_mib=max(0, self.memory_mib - sum(wish.memory_mib for wish in running)),
             free_disk_gib=max(0, self.disk_gib - disk),
             running=len(running),
+            storage=self.world.storage,
             cpu={
                 "arch": "x86_64",
                 "model": "fake",

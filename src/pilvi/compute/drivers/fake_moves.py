@@ -79,8 +79,24 @@ class FakeMoves:
 
     # -- of machines that run ------------------------------------------------------------------------
 
-    def ensure_arrival(self, machine: Machine) -> Arrival:
+    def share_disks(self, machine: Machine, host: str) -> bool:
+        self.faults.strike("share_disks", machine.id)
+        there = self.world.others.get(host)
+        with self.world.lock:
+            if there is None or not self.world.storage or there.storage != self.world.storage:
+                return False
+            theirs = there.disks.get(machine.id, {})
+            names = [f"{disk.key}.{_generation(disk)}" for disk in _local(machine)]
+            if not all(name in theirs for name in names):
+                return False
+            self.world.disks.setdefault(machine.id, {}).update({name: theirs[name] for name in names})
+            for disk in _local(machine):
+                self._write_as(there, machine.id, disk.key)
+            return True
+
+    def ensure_arrival(self, machine: Machine, host: str) -> Arrival:
         self.faults.strike("ensure_arrival", machine.id)
+        shared = self.share_disks(machine, host)
         with self.world.lock:
             if self.world.refuses:
                 raise HostError(self.world.refuses)
@@ -92,7 +108,7 @@ class FakeMoves:
                 self.world.arrivals[machine.id] = machine
         return Arrival(
             uri=f"fake://{self.host}", address=self.host, definition=msgspec.json.encode(machine).decode(),
-            disks=[disk.key for disk in _local(machine)],
+            disks=[] if shared else [disk.key for disk in _local(machine)],
         )  # fmt: skip
 
     def migrate(self, machine_id: str, arrival: Arrival) -> Progress:
@@ -119,7 +135,7 @@ class FakeMoves:
                 return Progress(state="working", percent=self.world.moving[machine_id])
             self._forget_moves(machine_id)
             wish = there.arrivals.pop(machine_id)
-            for key in arrival.disks:
+            for key in arrival.disks or [disk.key for disk in _local(wish)]:  # a shared disk has what its guest wrote last
                 if (machine_id, key) in self.world.written:
                     there.written[machine_id, key] = self.world.written[machine_id, key]
             del self.world.machines[machine_id]

@@ -59,6 +59,7 @@ class FakeWorld:
     moving: dict[str, int] = field(default_factory=dict)  # machines that are leaving -> percent
     aborted: set[str] = field(default_factory=set)  # of those, the ones that shall stay
     hurried: set[str] = field(default_factory=set)  # of those, the ones that nothing holds
+    storage: str = ""  # the name of the storage that it shares with others
     hold_moves: bool = False  # switch: migrations go on for ever
     refuses: str = ""  # switch: why no machine may come here
     lock: threading.RLock = field(default_factory=threading.RLock)

@@ -25,6 +25,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     only: str = ""  # the host that was named
     force: bool = False
     over_commit: bool = False  # disks may be promised more than is free
+    disks: Literal["any", "copied", "shared"] = "any"  # how the disks of a running machine may come there
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -83,14 +84,26 @@ def volumes_there(move: Move, luggage: Luggage, host: str, facts: HostFacts) -> 
     return luggage.volumes.get(host) or None
 
 
+def disks_come(move: Move, luggage: Luggage, host: str, facts: HostFacts) -> str | None:
+    """Disks are copied, or are on storage that both hosts share; who asked for one of these does not get the other."""
+    if not luggage.local_gib or move.disks == "any":
+        return None
+    shared = _share(move, luggage, facts)
+    if move.disks == "shared" and not shared:
+        return f"it does not share storage with {move.leave}, and the server has {luggage.local_gib} GiB of local disks: ask for block_migration auto"
+    if move.disks == "copied" and shared:
+        return f"it shares storage with {move.leave}, so there is nothing to copy: ask for block_migration auto"
+    return None
+
+
 def disks_fit(move: Move, luggage: Luggage, host: str, facts: HostFacts) -> str | None:
-    if host == move.leave or move.over_commit or luggage.local_gib <= facts.free_disk_gib:
+    if host == move.leave or move.over_commit or luggage.local_gib <= facts.free_disk_gib or _share(move, luggage, facts):
         return None
     return f"the server's disks take up to {luggage.local_gib} GiB, {facts.free_disk_gib} GiB are free on its file system"
 
 
 CHECKS: tuple[Callable[[Move, Luggage, str, HostFacts], str | None], ...] = (
-    leaves, same_hypervisor, able_to_take_over, ports_there, volumes_there, disks_fit,
+    leaves, same_hypervisor, able_to_take_over, ports_there, volumes_there, disks_come, disks_fit,
 )  # fmt: skip
 
 
@@ -102,6 +115,12 @@ def objections(move: Move, luggage: Luggage, host: str, facts: HostFacts) -> lis
     if first is not None:
         return [first]
     return [sentence for check in CHECKS if (sentence := check(move, luggage, host, facts)) is not None]
+
+
+def _share(move: Move, luggage: Luggage, facts: HostFacts) -> bool:
+    """Whether a running machine finds its disks on the host as they are."""
+    here = luggage.facts
+    return move.kind == "live-migration" and here is not None and bool(here.storage) and here.storage == facts.storage
 
 
 def _dotted(version: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from pilvi.compute import scheduler
 from pilvi.compute.logic import explain
 from pilvi.compute.logic.moves import Kind, Move
-from pilvi.compute.operations import actions, hosts, luggage
+from pilvi.compute.operations import actions, hosts
 from pilvi.compute.operations.servers import guard, ready
 from pilvi.compute.tables.explanations import Verdict
 from pilvi.compute.tables.hosts import ComputeHost
@@ -48,18 +48,13 @@ def migrate(ctx: Context, server: Server, host: str = "", *, confirm: bool = Fal
 def migrate_live(
     ctx: Context, server: Server, host: str = "", *, block_migration: bool | None = None, over_commit: bool = False, force: bool = False
 ) -> Migration:
-    """Move a server while it runs.  `block_migration` False: only if it has no disks on its host; None: as it is."""
+    """Move a server while it runs.  `block_migration`: whether its local disks are to be copied, or shared; None: as it is."""
     guard(ctx, server, "os-migrateLive")
     ready(ctx, server)
-    if block_migration is False and (local := luggage.local_gib(ctx.db, server, server.flavor)):
-        raise Invalid(
-            f"{server.host} is not on shared storage: Shared storage live-migration requires either shared storage or boot-from-volume with no "
-            f"local disks, and the server has {local} GiB of them; ask for block_migration auto.",
-            field="block_migration",
-        )
     if force and not host:
         raise Invalid("Can't force to a non-provided destination", field="force")
-    move = Move(kind="live-migration", leave=server.host or "", only=_named(ctx, server, host), force=force, over_commit=over_commit)
+    disks = "any" if block_migration is None else "copied" if block_migration else "shared"
+    move = Move(kind="live-migration", leave=server.host or "", only=_named(ctx, server, host), force=force, over_commit=over_commit, disks=disks)
     check(ctx, server, move)
     row = begin(ctx, server, move, "queued")
     actions.begin(ctx, server, "live-migration")

@@ -36,9 +36,10 @@ class LiveMigrate(MoveWork):
 
     @effect(within=7200)
     def prepare(self, ctx: Context) -> None:
-        """Have the images and the disks there, to be filled."""
+        """Have the images and the disks there, to be filled, or shared."""
         self.heed(ctx)
-        self.until_done(self.agent(ctx, self.host).prepare(self.server, self.job(ctx, "prepare", self.host)))
+        left = self.read(ctx).host or ""
+        self.until_done(self.agent(ctx, self.host).prepare_arrival(self.server, left, self.job(ctx, "prepare", self.host)))
 
     @effect(within=300)
     def plug(self, ctx: Context) -> None:
@@ -50,7 +51,7 @@ class LiveMigrate(MoveWork):
     def await_arrival(self, ctx: Context) -> None:
         """Have the other host await the machine."""
         self.heed(ctx)
-        self.arrival = self.agent(ctx, self.host).await_arrival(self.server)
+        self.arrival = self.agent(ctx, self.host).await_arrival(self.server, self.read(ctx).host or "")
         ctx.program.db.run(lambda tx: note(tx, self.migration, "running"))
 
     @effect(within=_DAY)

@@ -8,7 +8,7 @@ xml, devices, marks   the wish in libvirt's words, and Pilvi's marks in it
 images, disks, snapshots   files of disks
 power, plugs   making a machine be as wished
 looks, facts   looking at machines and at the host
-arrivals, departures, elsewhere   machines that come and go while they run
+arrivals, departures, elsewhere   machines that come and go while they run; their disks are copied, or shared
 offers       disks of machines that are off, read by another host
 tunnel, tls, guard   from agent to agent: streams, who may open them, and what may be said to libvirtd
 jobs, command   long work in threads, and child processes

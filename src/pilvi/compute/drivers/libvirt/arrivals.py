@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from pilvi.compute.drivers import Arrival, BlankDisk, ConfigDisk, ImageDisk, Machine
+from pilvi.compute.drivers import Arrival, ConfigDisk, Machine
 from pilvi.compute.drivers.libvirt import guard
-from pilvi.compute.drivers.libvirt.disks import LocalDisks
+from pilvi.compute.drivers.libvirt.disks import LocalDisks, copied
 from pilvi.compute.drivers.libvirt.link import Link, is_coming, parse, run_folder, socket_of
 from pilvi.compute.drivers.libvirt.places import Places, checked_id, write_whole
 from pilvi.compute.drivers.libvirt.tls import Pass, read_pass
@@ -52,17 +52,29 @@ class Arrivals:
                 log.warning("machine %s is expected no more: %s", path.parent.name, error)
                 path.unlink()
 
-    def ensure(self, machine: Machine, definition: ET.Element) -> Arrival:
+    def share(self, machine: Machine, host: str) -> bool:
+        """Have the disks be those of the other host, if they can be; of a machine that is defined here, they are what they are."""
         machine_id = checked_id(machine.id)
+        if self.link.find(machine_id) is not None:
+            return self.disks.shares(machine, host)
+        if not self.disks.share(machine, host):
+            return False
+        (self.places.machine(machine_id) / "fetched").unlink(missing_ok=True)
+        return True
+
+    def ensure(self, machine: Machine, host: str, definition: ET.Element) -> Arrival:
+        machine_id = checked_id(machine.id)
+        shared = self.share(machine, host)
         if self.link.find(machine_id) is None:
-            self._fresh_disks(machine)
+            if not shared:
+                self._fresh_disks(machine)
             self._admit(machine_id, definition, self._open.get(machine_id))
         elif machine_id not in self._open:
             raise HostError(f"Machine {machine_id} is defined on this host already; remove it here before it comes.", elsewhere=False)
         known = self._open[machine_id]
         return Arrival(
             uri=str(known), address=f"{known.host}:{known.port}", definition=ET.tostring(definition, encoding="unicode"),
-            disks=[disk.key for disk in machine.disks if isinstance(disk.source, (ImageDisk, BlankDisk))],
+            disks=[] if shared else [disk.key for disk in copied(machine)],
         )  # fmt: skip
 
     def close(self, machine_id: str) -> None:

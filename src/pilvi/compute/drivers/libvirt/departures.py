@@ -18,6 +18,7 @@ import msgspec
 from pilvi.compute.drivers import Arrival, MoveUse
 from pilvi.compute.drivers.libvirt import devices, guard
 from pilvi.compute.drivers.libvirt.arrivals import FOLDER, STREAMS
+from pilvi.compute.drivers.libvirt.disks import same_file
 from pilvi.compute.drivers.libvirt.elsewhere import there
 from pilvi.compute.drivers.libvirt.jobs import Jobs, Report
 from pilvi.compute.drivers.libvirt.link import RUN, Link, library, parse, run_folder
@@ -114,6 +115,7 @@ class Departures:
         for definition in (now, later):
             guard.same_machine(definition, wish)  # as the other host will
         parameters = self._parameters(machine_id, arrival, now, later)
+        shared = self._shared(machine_id, arrival, present, wish)
         write_whole(self._note(machine_id), msgspec.json.encode(_Leaving(arrival.uri, paused)).decode())
         run = run_folder(self.link.uri) / FOLDER
         near = self.places.short / "machines" / machine_id / "target.sock"
@@ -124,7 +126,7 @@ class Departures:
             if machine_id in self._unwished:
                 why = HostError("The migration was aborted.", elsewhere=False)
             else:
-                why = self._send(domain, to, near, parameters, machine_id, report)
+                why = self._send(domain, to, near, parameters, machine_id, report, shared=shared)
         # whatever was said: the machine itself tells where it is
         if not self._settled(machine_id):
             raise why or HostError(f"Machine {machine_id} came back from a migration that seemed to be done.")
@@ -143,7 +145,24 @@ class Departures:
             parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = copied
         return parameters
 
-    def _send(self, domain: Any, to: Pass, near: Path, parameters: dict[str, Any], machine_id: str, report: Report) -> HostError | None:
+    def _shared(self, machine_id: str, arrival: Arrival, present: ET.Element, wish: ET.Element) -> bool:
+        """Whether local disks are not copied.  Raises HostError unless each of them is the very file that the other host names."""
+        there, found = devices.plugged(wish), False
+        for alias, element in devices.plugged(present).items():
+            own = devices.file_of(element)
+            if own is None or own.parent != self.places.disks(machine_id) or own.suffix == ".iso":
+                continue
+            if (key := alias.removeprefix(devices.DISK)) in arrival.disks:
+                continue
+            other, found = devices.file_of(there[alias]), True
+            if other is None or not same_file(own, other):
+                why = f"Disk {key} of machine {machine_id} shall be shared, and is not the file that the other host names."
+                raise HostError(why, elsewhere=False)
+        return found
+
+    def _send(
+        self, domain: Any, to: Pass, near: Path, parameters: dict[str, Any], machine_id: str, report: Report, *, shared: bool
+    ) -> HostError | None:
         """Have libvirt send the machine; the reason when it could not."""
         libvirt = library()
         ended = threading.Event()
@@ -162,6 +181,8 @@ class Departures:
                         flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
                         if libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS in parameters:
                             flags |= libvirt.VIR_MIGRATE_NON_SHARED_INC
+                        if shared:  # libvirt knows few file systems that are shared; QEMU drops what it has cached of its disks
+                            flags |= libvirt.VIR_MIGRATE_UNSAFE
                         domain.migrate3(target, parameters, flags)
                     except libvirt.libvirtError as error:
                         if error.get_error_code() == libvirt.VIR_ERR_OPERATION_ABORTED:

@@ -12,7 +12,7 @@ import msgspec
 
 from pilvi.compute.drivers import BlankDisk, ConfigDisk, Disk, ImageDisk, Machine
 from pilvi.compute.drivers.libvirt.command import run
-from pilvi.compute.drivers.libvirt.places import PARTIAL, Places, settle
+from pilvi.compute.drivers.libvirt.places import PARTIAL, Places, settle, sync_dir
 from pilvi.kernel.errors import HostError, Invalid
 
 GIB = 1 << 30
@@ -37,7 +37,7 @@ class LocalDisks:
         path = self.places.disk(machine_id, disk)
         if path is None:
             return
-        path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self.places.ensure_disks_folder(machine_id)
         match disk.source:
             case ConfigDisk(files=files):
                 self._config(path, files)
@@ -79,11 +79,27 @@ class LocalDisks:
                 if path not in wanted:
                     _remove(path)
 
-    def remove_all(self, machine_id: str) -> None:
-        """Have no file of the machine."""
-        folder = self.places.machine(machine_id)
-        if folder.exists():
-            shutil.rmtree(folder)
+    def shares(self, machine: Machine, host: str) -> bool:
+        """Whether all local disks here are the very ones of the other host."""
+        theirs = self.places.disks_on(host, machine.id)
+        paths = [path for disk in copied(machine) if (path := self.places.disk(machine.id, disk)) is not None]
+        return theirs is not None and all(same_file(path, theirs / path.name) for path in paths)
+
+    def share(self, machine: Machine, host: str) -> bool:
+        """Have the local disks that another host has on the shared storage; False when it has not all of them there."""
+        theirs = self.places.disks_on(host, machine.id)
+        names = [path.name for disk in copied(machine) if (path := self.places.disk(machine.id, disk)) is not None]
+        if theirs is None or not all((theirs / name).exists() for name in names):
+            return False
+        folder = self.places.ensure_disks_folder(machine.id)
+        for name in names:
+            for one in (self.places.backing(Path(name)).name, name):  # what a disk stands on comes first
+                _link(theirs / one, folder / one)
+        sync_dir(folder)
+        for disk in machine.disks:
+            if isinstance(disk.source, ConfigDisk):
+                self.ensure(machine.id, disk)
+        return True
 
     def _overlay(self, path: Path, source: ImageDisk) -> None:
         cached = self.places.image(source.image_id, source.checksum)
@@ -143,6 +159,28 @@ class LocalDisks:
         finally:
             _remove(folder)
         settle(part, path)
+
+
+def copied(machine: Machine) -> list[Disk]:
+    """The disks that lie on the machine's host and cannot be made again."""
+    return [disk for disk in machine.disks if isinstance(disk.source, (ImageDisk, BlankDisk))]
+
+
+def _link(theirs: Path, own: Path) -> None:
+    """Have the file under a second name; what had that name before loses it."""
+    if not theirs.exists():  # a raw disk stands on nothing
+        return
+    if not same_file(theirs, own):
+        own.unlink(missing_ok=True)
+        os.link(theirs, own)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both names are there, and are of one file."""
+    try:
+        return os.path.samefile(one, other)
+    except FileNotFoundError:
+        return False
 
 
 def _part(path: Path) -> Path:

@@ -94,7 +94,7 @@ class Facts:
         with self.link.asking("tell about the host"):
             cpu, traits, version = self._constant or self._ask()
             running = sum(1 for _domain, definition in self.link.ours() if definition.get("id"))
-        disk = os.statvfs(self.places.state_dir)
+        disk = os.statvfs(self.places.shared or self.places.state_dir)
         memory = _memory()
         return HostFacts(
             hypervisor="QEMU",
@@ -110,6 +110,7 @@ class Facts:
             cpu=cpu,
             traits=traits,
             virt_type=self.virt_type,
+            storage=self.places.storage,
         )
 
     def _ask(self) -> tuple[dict[str, object], list[str], int]:

@@ -46,6 +46,7 @@ class LibvirtHypervisor:
     """The Hypervisor contract on libvirt.
 
     `state_dir` holds all files of this host's machines and tells them from other clouds' on the same libvirtd;
+    with `shared_disks`, a folder that all hosts have under this path, disks and images lie there;
     `fetch` writes the bytes of an image to a path and may raise; `on_change` is told, in a thread of its own, the id
     of a machine whose power state changed, by our doing or not.
 
@@ -66,13 +67,14 @@ class LibvirtHypervisor:
         tb_cache_mib: int = 64,
         address: str = "127.0.0.1",
         move_port: int = 0,
+        shared_disks: str = "",
         ca_file: str = "",
         cert_file: str = "",
         key_file: str = "",
         on_change: Callable[[str], None] | None = None,
     ) -> None:
         self.host = host
-        self.places = Places(state_dir)
+        self.places = Places(state_dir, host, shared_disks)
         kind = choose_virt_type(virt_type)
         self._setting = Setting(host=host, virt_type=kind, tb_cache_mib=tb_cache_mib, state_dir=self.places.state_dir)
         self._jobs = Jobs()
@@ -156,7 +158,7 @@ class LibvirtHypervisor:
         domain = self._link.find(machine_id)
         if domain is not None:
             self._power.remove(domain)
-        self._disks.remove_all(machine_id)
+        self.places.remove(machine_id)
 
     def remove_disks_except(self, machine: Machine) -> None:
         self._disks.keep_only(machine)
@@ -214,8 +216,11 @@ class LibvirtHypervisor:
     def fetch_disks(self, machine: Machine, offers: list[DiskOffer]) -> Progress:
         return self._offers.fetch(machine, offers)
 
-    def ensure_arrival(self, machine: Machine) -> Arrival:
-        return self._arrivals.ensure(machine, domain_element(machine, self._setting, self.places))
+    def share_disks(self, machine: Machine, host: str) -> bool:
+        return self._arrivals.share(machine, host)
+
+    def ensure_arrival(self, machine: Machine, host: str) -> Arrival:
+        return self._arrivals.ensure(machine, host, domain_element(machine, self._setting, self.places))
 
     def migrate(self, machine_id: str, arrival: Arrival) -> Progress:
         return self._departures.migrate(machine_id, arrival)

@@ -160,10 +160,10 @@ class Offers:
             return True
         if self.link.find(machine_id) is not None:
             raise HostError(f"Machine {machine_id} is defined on this host already; remove it here before its disks come.")
-        self.places.disks(machine_id).mkdir(mode=0o711, parents=True, exist_ok=True)
+        folder = self.places.ensure_disks_folder(machine_id)
         for path in paths:
             path.unlink(missing_ok=True)
-        sync_dir(self.places.disks(machine_id))
+        sync_dir(folder)
         write_whole(note, origin)
         return False
 

@@ -1,11 +1,17 @@
-"""Where the libvirt driver keeps things: machines, disks, images, snapshots and sockets below the state directory."""
+"""Where the libvirt driver keeps things: machines, disks, images, snapshots and sockets below the state directory.
+
+With a folder on storage that hosts share, disks and images lie there, below the host's name.  A disk that two hosts share
+is one file with a name in the folder of each: each removes its own name.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from pilvi.compute.drivers import BlankDisk, ConfigDisk, Disk, ImageDisk
@@ -15,6 +21,7 @@ RUN_DIR = Path("/run/pilvi")
 PARTIAL = ".part-"  # begins the name of a file that is being made
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CHECKSUM = re.compile(r"[A-Za-z0-9]{8,128}")
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 
 
 def short_path(state_dir: Path) -> Path:
@@ -75,22 +82,45 @@ def write_whole(path: Path, text: str) -> None:
 
 
 class Places:
-    """The paths of one host.  All files of a machine lie in its folder, so that removing the folder removes all."""
+    """The paths of one host.  `shared`: a folder that other hosts have too, under the same path.
 
-    def __init__(self, state_dir: Path) -> None:
+    All files of a machine lie in its folder and in that of its disks.  Raises Invalid when machines have disks elsewhere.
+    """
+
+    def __init__(self, state_dir: Path, host: str = "", shared: str = "") -> None:
         self.state_dir = state_dir.absolute()
+        self.shared = Path(shared).absolute() if shared else None
+        self.host = host
         self.machines = self.state_dir / "machines"
-        self.images = self.state_dir / "images"
+        self.images = (self._on_shared(host) if self.shared else self.state_dir) / "images"
         self.snapshots = self.state_dir / "snapshots"
         for folder in (self.machines, self.images, self.snapshots):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._stay_where_disks_are()
+        self.storage = self._storage()
         self.short = short_path(self.state_dir)
 
     def machine(self, machine_id: str) -> Path:
         return self.machines / checked_id(machine_id)
 
     def disks(self, machine_id: str) -> Path:
-        return self.machine(machine_id) / "disks"
+        return self._on_shared(self.host) / "disks" / checked_id(machine_id) if self.shared else self.machine(machine_id) / "disks"
+
+    def disks_on(self, host: str, machine_id: str) -> Path | None:
+        """Where the disks lie that the machine has on another host; None when nothing is shared with others."""
+        return self._on_shared(host) / "disks" / checked_id(machine_id) if self.shared else None
+
+    def ensure_disks_folder(self, machine_id: str) -> Path:
+        """Have the folder for the machine's disks; the machine's own comes first, as what is left behind is found by it."""
+        for folder in (self.machine(machine_id), self.disks(machine_id)):
+            folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        return self.disks(machine_id)
+
+    def remove(self, machine_id: str) -> None:
+        """Have no file of the machine; its own folder goes last."""
+        for folder in (self.disks(machine_id), self.machine(machine_id)):
+            with suppress(FileNotFoundError):
+                shutil.rmtree(folder)
 
     def console_log(self, machine_id: str) -> Path:
         return self.machine(machine_id) / "console.log"
@@ -131,6 +161,40 @@ class Places:
             if path.exists():
                 return path, form
         return None
+
+    def _on_shared(self, host: str) -> Path:
+        """The folder of a host on the shared storage."""
+        if not _HOST.fullmatch(host):
+            raise Invalid(f"{host!r} is not the name of a host.")
+        assert self.shared is not None
+        return self.shared / host
+
+    def _stay_where_disks_are(self) -> None:
+        """Note where disks lie; another place can be chosen only while no machine is here, whose disks would not be found."""
+        note, wanted = self.state_dir / "disks-lie-in", str(self.shared or "")
+        known = note.read_text(encoding="utf-8") if note.exists() else ""
+        if known == wanted:
+            return
+        if any(self.machines.iterdir()):
+            raise Invalid(
+                f"The disks of this host's machines lie in {known or self.machines}, not in {wanted or self.machines}: set "
+                f"compute.libvirt.shared_disks back to '{known}', or move the machines away first.",
+                field="compute.libvirt.shared_disks",
+            )
+        write_whole(note, wanted)
+
+    def _storage(self) -> str:
+        """The name that all hosts give to the shared storage: the first of them wrote it there; "" without one."""
+        if self.shared is None:
+            return ""
+        name = self.shared / "storage-id"
+        if not name.exists():
+            part = self.shared / f"{PARTIAL}storage-id.{uuid.uuid4()}"
+            part.write_text(str(uuid.uuid4()), encoding="ascii")
+            with suppress(FileExistsError):  # another host was first
+                os.link(part, name)
+            part.unlink()
+        return name.read_text(encoding="ascii")
 
     def snapshot(self, snapshot_id: str) -> Path:
         return self.snapshots / checked_key(snapshot_id, "snapshot id")
