@@ -19,7 +19,7 @@ BUSES = ("local", "nats", "rabbitmq")
 # what is the same whatever the clouds of the tests stand on: it needs none, or starts the servers that it is about itself
 THE_SAME = (
     "tests/house", "tests/guest", "tests/drivers", "tests/soak", "tests/kernel/test_bus.py", "tests/kernel/test_bus_brokers.py",
-    "tests/kernel/test_bus_own_broker.py", "tests/kernel/test_database_locks.py", "tests/kernel/test_policy.py",
+    "tests/kernel/test_bus_own_broker.py", "tests/kernel/test_bus_cluster.py", "tests/kernel/test_database_locks.py", "tests/kernel/test_policy.py",
     "tests/kernel/test_database_move.py", "tests/wire/test_database_move.py", "tests/wire/test_hosts.py", "tests/crash/test_matrix.py",
     "tests/crash/test_outages.py", "tests/crash/test_role_loss.py", "tests/crash/test_delete_in_parts.py", "tests/compute/test_moves_logic.py",
 )  # fmt: skip

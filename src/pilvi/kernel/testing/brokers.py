@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -113,11 +114,27 @@ class Nats(Started):
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
         configuration = self.folder / "nats.conf"
-        configuration.write_text(f'listen: "127.0.0.1:{self.port}"\nmax_payload: 8MB\nping_interval: "4s"\nping_max: 2\n')
+        configuration.write_text(f'listen: "127.0.0.1:{self.port}"\nmax_payload: 8MB\nping_interval: "4s"\nping_max: 2\n{self._cluster()}')
         return [_program("nats-server"), "-c", str(configuration)], {}
 
     def _answers(self) -> bool:
         return _says(self.port, b"", b"INFO ")
+
+    def _cluster(self) -> str:
+        """What its configuration says of other servers."""
+        return ""
+
+
+class NatsNode(Nats):
+    """One server of a cluster; `routes`: those that were started before it, of which it learns the others."""
+
+    def __init__(self, folder: Path, routes: Sequence[NatsNode] = ()) -> None:
+        self.routes = routes
+        super().__init__(folder)
+
+    def _cluster(self) -> str:
+        places = ", ".join(f'"nats://127.0.0.1:{one.other_ports[0]}"' for one in self.routes)
+        return f'cluster {{ name: "c", listen: "127.0.0.1:{self.other_ports[0]}", routes: [{places}] }}\n'
 
 
 class Rabbitmq(Started):
