@@ -6,7 +6,8 @@ The worlds lie in the folder that $CRASH_WORLD names (worlds.py).  A verb has an
 $CRASH_HOSTS names further hosts (a,b), whose compute and network agents are this process as well.
 Where $CRASH_POINTS names a folder, the process dies where its files say (points.py).  $CRASH_LEASE shortens the leases of workflows,
 $CRASH_SILENCE the time after which a call without a sign of life has failed (seconds); $CRASH_WITHIN gives a step another deadline
-(Workflow.step=seconds).  $CRASH_ECHO is the share of messages that arrive twice (echo.py).
+(Workflow.step=seconds).  $CRASH_ECHO is the share of messages that arrive twice (echo.py).  $CRASH_STORAGE names the storage on which
+all hosts keep the disks of machines.
 """
 
 from __future__ import annotations

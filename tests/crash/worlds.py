@@ -49,7 +49,8 @@ class Machines:
         """What lies on a host."""
         with self.lock:
             if host not in self.worlds:
-                self.worlds[host] = FakeWorld(others=self.worlds, lock=self.lock, _folder=_place(self.folder / host, "snapshot-files"))
+                place, storage = _place(self.folder / host, "snapshot-files"), os.environ.get("CRASH_STORAGE", "")
+                self.worlds[host] = FakeWorld(others=self.worlds, lock=self.lock, storage=storage, _folder=place)
             return self.worlds[host]
 
     def read(self) -> None:

@@ -17,7 +17,8 @@ from tests.soak.users import IMAGES, PORTS, SERVERS, VOLUMES, Tally, User
 FAULTS = (
     ("compute", "ensure_machine"), ("compute", "ensure_disks"), ("compute", "ensure_disk"), ("compute", "remove_disk"), ("compute", "ensure_nic"),
     ("compute", "remove_nic"), ("compute", "remove_machine"), ("compute", "ensure_snapshot"), ("compute", "ensure_image"),
-    ("compute", "offer_disks"), ("compute", "fetch_disks"), ("compute", "withdraw_disks"), ("compute", "ensure_arrival"), ("compute", "migrate"),
+    ("compute", "offer_disks"), ("compute", "fetch_disks"), ("compute", "withdraw_disks"), ("compute", "share_disks"), ("compute", "ensure_arrival"),
+    ("compute", "migrate"),
     ("network", "ensure_port"), ("network", "remove_port"), ("network", "ensure_dhcp"),
     ("block_storage", "ensure_volume"), ("block_storage", "remove_volume"), ("block_storage", "ensure_export"), ("block_storage", "remove_export"),
     ("block_storage", "ensure_snapshot"), ("block_storage", "ensure_copy"),
