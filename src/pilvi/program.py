@@ -49,8 +49,13 @@ class Settings(KernelSettings, kw_only=True, forbid_unknown_fields=True):
 
 
 def settings(state: Path, config: Path | None = None, environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
-    """The settings of the cloud in that state folder; raises Invalid naming what is wrong."""
-    return _addressed(read(Settings, config or state / "pilvi.toml", environment, state=str(state), **given))
+    """The settings of the cloud in that state folder; raises Invalid naming what is wrong, also a driver that there is not."""
+    chosen = read(Settings, config or state / "pilvi.toml", environment, state=str(state), **given)
+    for section, known in DRIVERS.items():
+        driver = getattr(chosen, section).driver
+        if driver not in known:
+            raise Invalid(f"{section}.driver: there is no driver '{driver}'; there are {', '.join(sorted(known))}.", field=f"{section}.driver")
+    return _addressed(chosen)
 
 
 def _addressed(chosen: Settings) -> Settings:
@@ -71,11 +76,7 @@ def _addressed(chosen: Settings) -> Settings:
 
 
 def build(chosen: Settings, *, services: Sequence[Service] = SERVICES, bus: Bus | None = None) -> Program:
-    """The program, ready to be started; raises Invalid before anything is begun when a driver is named that there is not."""
-    for section, known in DRIVERS.items():
-        driver = getattr(chosen, section).driver
-        if driver not in known:
-            raise Invalid(f"{section}.driver: there is no driver '{driver}'; there are {', '.join(sorted(known))}.", field=f"{section}.driver")
+    """The program, ready to be started."""
     program = Program(chosen, services, bus=bus)
     program.authenticate = lambda token: identity.authenticate(program, token)
     if chosen.compute.driver == "fake" and chosen.compute.fake.hosts:

@@ -97,7 +97,7 @@ def test_binding_is_for_admins_and_plugs_the_port_with_its_rules(cloud: Cloud, w
     assert plugged.fixed_ips[0].prefix == 24
     ingress = [rule for rule in plugged.rules if rule.direction == "ingress" and rule.ether == "IPv4"]
     assert [rule.remote for rule in ingress] == [[port["fixed_ips"][0]["ip_address"] + "/32"]]  # members of the default group
-    cloud.wait(lambda: any(lease.port_id == port["id"] for lease in wiring.dhcp[network["id"]].leases))
+    cloud.wait(lambda: network["id"] in wiring.dhcp and any(lease.port_id == port["id"] for lease in wiring.dhcp[network["id"]].leases))
     seen = show(cloud, "port", port["id"], person="admin")
     assert (seen["binding:host_id"], seen["binding:vif_type"]) == ("node1", "bridge")
     assert drop(cloud, "port", port["id"]).status == 204

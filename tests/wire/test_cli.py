@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import resource
 import select
 import shlex
+import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -155,6 +158,16 @@ def test_down_and_up_again_keeps_what_was_there(tmp_path: Path) -> None:
         assert "its data is kept" in done.stdout
         with databases.looking(cloud.state) as look:
             assert look("SELECT id FROM identity_projects")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a program from another one")
+def test_a_cloud_of_fakes_goes_where_nothing_is_that_real_drivers_need(tmp_path: Path) -> None:
+    with RealCloud(tmp_path / "state") as cloud:
+        hide = "; ".join(f"mount --bind /dev/null {shlex.quote(path)}" for name in ("nft", "dnsmasq") if (path := shutil.which(name)))
+        command = shlex.join([sys.executable, "-m", "pilvi", "down", "--all", "--state", str(cloud.state)])
+        apart = ["unshare", "--mount", "sh", "-c", f"{hide or 'true'}; exec {command}"]
+        done = subprocess.run(apart, env=cloud.environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_state_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
@@ -313,7 +326,9 @@ def test_logs_shows_the_last_lines_and_keeps_secrets(cloud: RealCloud, server: d
 
 def test_logs_follows_until_it_is_interrupted(cloud: RealCloud) -> None:
     command = [sys.executable, "-m", "pilvi", "logs", "--state", str(cloud.state), "-n", "0", "-f"]
-    with subprocess.Popen(command, env=cloud.environment, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follower:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    heedful = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # also when these tests run in the background of a shell
+    with subprocess.Popen(command, env=cloud.environment, cwd="/", preexec_fn=heedful, **pipes) as follower:
         try:
             assert follower.stdout is not None
             seen, end = b"", time.monotonic() + 30

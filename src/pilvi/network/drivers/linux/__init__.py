@@ -154,6 +154,11 @@ class LinuxFabric:
         """Take the machine's own address in that subnet away."""
         self._legs.remove(physical_network, cidr)
 
+    @staticmethod
+    def has_been_here(netns: str) -> bool:
+        """Whether something of that cloud is on this host: `purge` removes its own namespace last."""
+        return any(name == netns or names.subject_of(netns, name) for name in links.namespaces(half_made=True))
+
     def purge(self) -> None:
         """Remove everything of this cloud on this host, also what nobody remembers; machines are stopped before."""
         self._proxy.close()
