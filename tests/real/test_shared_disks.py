@@ -63,6 +63,7 @@ def test_what_the_guest_wrote_is_there_and_its_host_leaves_nothing(sharing: Host
         guest.say("")
         assert guest.ask("sync; sudo sh -c 'echo 3 > /proc/sys/vm/drop_caches'; cat letter note", "not-yet-on-disk")
     other.driver.ensure_machine(off)
+    assert {offer.key for offer in other.driver.offer_disks(machine.id)} == {"root", "image:tiny"}, "it can go on to a host that shares nothing"
     other.driver.ensure_machine(machine)
     wait_for(lambda: b"login:" in other.driver.console_log(machine.id), "the guest's login after its start there", within=120)
     with console(other, machine) as guest:

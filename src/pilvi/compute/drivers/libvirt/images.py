@@ -59,12 +59,16 @@ class ImageCache:
             raise HostError(progress.why, elsewhere=progress.elsewhere)
 
     def name_of(self, base: Path) -> str:
-        """The id of the cached image that a disk's base is a link to; empty when the cache has let go of it."""
+        """The id of the cached image that a disk's base is a link to; empty when the cache has let go of it.
+
+        A disk that came by shared storage stands on what the host that it left has in its cache.
+        """
         with suppress(FileNotFoundError):
             found = base.stat()
-            for path in self.places.images.iterdir():
-                if not path.name.startswith(PARTIAL) and os.path.samestat(path.stat(), found):
-                    return path.name.split(".")[0]
+            for folder in self.places.caches():
+                for path in folder.iterdir():
+                    if not path.name.startswith(PARTIAL) and os.path.samestat(path.stat(), found):
+                        return path.name.split(".")[0]
         return ""
 
     def adopt(self, base: Path, image_id: str, checksum: str, form: str) -> None:

@@ -162,6 +162,10 @@ class Places:
                 return path, form
         return None
 
+    def caches(self) -> list[Path]:
+        """The folders of images: this host's, and those of the hosts that it shares storage with."""
+        return [self.images, *(folder for folder in self.shared.glob("*/images") if folder != self.images)] if self.shared else [self.images]
+
     def _on_shared(self, host: str) -> Path:
         """The folder of a host on the shared storage."""
         if not _HOST.fullmatch(host):
