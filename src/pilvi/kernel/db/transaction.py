@@ -93,6 +93,23 @@ class Transaction:
         held = kind.by_key.with_for_update(read=True, key_share=True)
         return self.execute(held, dict(zip(kind.keys, key, strict=True))).first() is not None
 
+    def get_to_build_on(self, kind: type[R], *key: Any) -> R | None:
+        """As `get`; where this transaction writes, as `hold`: for what is looked at and then, perhaps, referred to."""
+        if not self.write or self.database.embedded:
+            return self.get(kind, *key)
+        row = self.execute(kind.by_key.with_for_update(read=True, key_share=True), dict(zip(kind.keys, key, strict=True))).first()
+        return None if row is None else kind.load(row)
+
+    def hold_all(self, kind: type[Row], keys: Iterable[Any]) -> None:
+        """`hold` for those of the rows that are there, in the order in which all take them; look afterwards which they are."""
+        for key in sorted(set(keys)):
+            self.hold(kind, key)
+
+    def lock_all(self, kind: type[R], *where: Where) -> list[R]:
+        """All rows that fit, each as by `lock`, in the order of their keys."""
+        statement = sa.select(kind.t).where(*where).order_by(*(kind.c[name] for name in kind.keys))
+        return self.load(kind, statement.with_for_update())
+
     def one(self, kind: type[R], *where: Where) -> R | None:
         """The first row that fits, or None."""
         row = self.execute(sa.select(kind.t).where(*where).limit(1)).first()
