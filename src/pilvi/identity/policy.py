@@ -56,6 +56,13 @@ def target(**things: Any) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
+def need(row: R | None, kind: str, ref: str) -> R:
+    """The row, if it is there; raises NotFound."""
+    if row is None:
+        raise NotFound(f"{kind} {ref} could not be found.")
+    return row
+
+
 def see(ctx: Context, row: R | None, kind: str, ref: str, *, rule: str = "", **things: Any) -> R:
     """The row of that kind, if the caller may by the route's rule.
 
@@ -71,6 +78,4 @@ def see(ctx: Context, row: R | None, kind: str, ref: str, *, rule: str = "", **t
             facts.setdefault("user_id", user_id)
             facts.setdefault("target.user.id", user_id)
     ctx.allow(rule or ctx.rule, facts)
-    if row is None:
-        raise NotFound(f"{kind} {ref} could not be found.")
-    return row
+    return need(row, kind, ref)

@@ -151,7 +151,7 @@ def _checked(config: Any) -> dict[str, Config]:
 
 def _row(ctx: Context, domain_id: str) -> DomainConfig:
     need_domain(ctx.db, domain_id)
-    row = ctx.db.get(DomainConfig, domain_id)
+    row = ctx.db.get_to_change(DomainConfig, domain_id)
     if row is None:
         raise NotFound(f"Domain {domain_id} has no settings of its own.")
     return row

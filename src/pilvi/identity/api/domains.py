@@ -100,5 +100,5 @@ def delete(ctx: Context, domain_id: str) -> None:
 
 
 def _domain(ctx: Context, domain_id: str) -> Project:
-    row = ctx.db.get(Project, domain_id)
+    row = ctx.db.get_to_change(Project, domain_id)
     return see(ctx, row if row is not None and row.is_domain else None, "Domain", domain_id, domain=row)

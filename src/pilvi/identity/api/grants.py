@@ -99,12 +99,12 @@ def _without_target(handler: Any) -> Any:
 
 
 def _place(ctx: Context, wanted: Assignment) -> Assignment:
-    actor = ctx.db.get(User if wanted.actor_kind == "user" else Group, wanted.actor_id)
     on_system = wanted.target_kind == "system"
-    where = None if on_system else ctx.db.get(Project, wanted.target_id)
+    where = None if on_system else ctx.db.get_to_build_on(Project, wanted.target_id)
+    actor = ctx.db.get_to_build_on(User if wanted.actor_kind == "user" else Group, wanted.actor_id)
     if where is not None and wanted.target_kind == "domain" and not where.is_domain:
         where = None
-    role = ctx.db.get(Role, wanted.role_id) if wanted.role_id else None
+    role = ctx.db.get_to_build_on(Role, wanted.role_id) if wanted.role_id else None
     ctx.allow(ctx.rule, target(**{wanted.actor_kind: actor, "role": role}, **({} if on_system else {wanted.target_kind: where})))
     if actor is None:
         raise NotFound(f"{wanted.actor_kind.capitalize()} {wanted.actor_id} could not be found.")

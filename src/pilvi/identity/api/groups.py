@@ -102,7 +102,7 @@ def show(ctx: Context, group_id: str) -> dict[str, Any]:
 @groups.patch("/{group_id}", rule=UPDATE, out="group", precheck=False)
 def update(ctx: Context, group_id: str, group: UpdateGroup, request: Request) -> dict[str, Any]:
     """Change a group."""
-    row = see(ctx, ctx.db.get(Group, group_id), "Group", group_id)
+    row = see(ctx, ctx.db.get_to_change(Group, group_id), "Group", group_id)
     if group.domain_id not in (UNSET, row.domain_id):
         raise Invalid("A group's domain cannot be changed.", field="domain_id")
     changes: dict[str, Any] = {"extra": row.extra | kept(request, "group", UpdateGroup)}
@@ -117,7 +117,7 @@ def update(ctx: Context, group_id: str, group: UpdateGroup, request: Request) ->
 @groups.delete("/{group_id}", rule=DELETE, answers=204, precheck=False)
 def delete(ctx: Context, group_id: str) -> None:
     """Delete a group; its users lose the roles that it held."""
-    row = see(ctx, ctx.db.get(Group, group_id), "Group", group_id)
+    row = see(ctx, ctx.db.get_to_change(Group, group_id), "Group", group_id)
     ctx.db.delete(GroupMember, GroupMember.c.group_id == group_id)
     ctx.db.delete(Assignment, Assignment.c.actor_id == group_id)
     ctx.db.remove(row)
@@ -158,8 +158,8 @@ def take(ctx: Context, group_id: str, user_id: str) -> None:
 
 def _both(ctx: Context, group_id: str, user_id: str) -> None:
     """Raise unless group and user are there and the caller may."""
-    user = ctx.db.get(User, user_id)
-    see(ctx, ctx.db.get(Group, group_id), "Group", group_id, user=user)
+    user = ctx.db.get_to_build_on(User, user_id)
+    see(ctx, ctx.db.get_to_build_on(Group, group_id), "Group", group_id, user=user)
     if user is None:
         raise NotFound(f"User {user_id} could not be found.")
 

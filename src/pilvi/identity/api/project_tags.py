@@ -80,7 +80,7 @@ def delete(ctx: Context, project_id: str, value: str) -> None:
 
 
 def _project(ctx: Context, project_id: str) -> Project:
-    return see(ctx, ctx.db.get(Project, project_id), "Project", project_id)
+    return see(ctx, ctx.db.get_to_change(Project, project_id), "Project", project_id)
 
 
 def _need(project: Project, value: str) -> None:

@@ -124,7 +124,7 @@ def show(ctx: Context, project_id: str, request: Request) -> dict[str, Any]:
 @projects.patch("/{project_id}", rule=UPDATE, out="project", precheck=False)
 def update(ctx: Context, project_id: str, project: UpdateProject, request: Request) -> dict[str, Any]:
     """Change a project."""
-    row = see(ctx, ctx.db.get(Project, project_id), "Project", project_id)
+    row = see(ctx, operations.to_alter(ctx.db, project_id, enable=project.enabled is True), "Project", project_id)
     options.may_change("project", row.options, given(request, "project"))
     if project.domain_id not in (UNSET, row.domain_id or None):
         raise Invalid("A project's domain cannot be changed.", field="domain_id")
@@ -138,7 +138,7 @@ def update(ctx: Context, project_id: str, project: UpdateProject, request: Reque
 @projects.delete("/{project_id}", rule=DELETE, answers=204, precheck=False)
 def delete(ctx: Context, project_id: str) -> None:
     """Delete a project."""
-    row = see(ctx, ctx.db.get(Project, project_id), "Project", project_id)
+    row = see(ctx, ctx.db.get_to_change(Project, project_id), "Project", project_id)
     options.may_delete("project", row.options)
     if row.is_domain:
         operations.remove_domain(ctx, row)

@@ -11,7 +11,7 @@ from pilvi.identity.api.lists import Page, given, kept, listed
 from pilvi.identity.dialect import root
 from pilvi.identity.operations.projects import forget_role
 from pilvi.identity.operations.users import need_domain
-from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER
+from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER, need
 from pilvi.identity.tables import Role, RoleImplication
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import Conflict, Forbidden, Invalid, NotFound
@@ -144,7 +144,8 @@ def implies(ctx: Context, role_id: str) -> dict[str, Any]:
 @roles.put("/{role_id}/implies/{implied_id}", rule=CREATE_IMPLIED, answers=201)
 def imply(ctx: Context, role_id: str, implied_id: str) -> Answer:
     """Have a role imply another."""
-    prior, implied = need_role(ctx, role_id), need_role(ctx, implied_id)
+    known = {one.id: one for one in ctx.db.lock_all(Role)}  # one after the other: two at once might close a circle
+    prior, implied = need(known.get(role_id), "Role", role_id), need(known.get(implied_id), "Role", implied_id)
     if implied.domain_id and not prior.domain_id:
         raise Forbidden("A role of a domain can only be implied by roles of domains.")
     if implied.name == "admin":
@@ -191,10 +192,7 @@ def brief(ctx: Context, role: Role) -> dict[str, Any]:
 
 def need_role(ctx: Context, role_id: str) -> Role:
     """The role of that id; raises NotFound."""
-    row = ctx.db.get(Role, role_id)
-    if row is None:
-        raise NotFound(f"Role {role_id} could not be found.")
-    return row
+    return need(ctx.db.get(Role, role_id), "Role", role_id)
 
 
 def _rule(verb: str, domain_id: str | None) -> str:
@@ -202,11 +200,9 @@ def _rule(verb: str, domain_id: str | None) -> str:
 
 
 def _role(ctx: Context, role_id: str, verb: str) -> Role:
-    row = ctx.db.get(Role, role_id)
+    row = ctx.db.get_to_change(Role, role_id)
     ctx.allow(_rule(verb, row.domain_id if row is not None else None))
-    if row is None:
-        raise NotFound(f"Role {role_id} could not be found.")
-    return row
+    return need(row, "Role", role_id)
 
 
 def _inference(ctx: Context, prior: Role, implied: Role) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def update(ctx: Context, user_id: str, user: UpdateUser, request: Request) -> di
     hashed = _hashed(ctx, user.password or None)
 
     def write(tx: Transaction) -> User:
-        row = see(ctx, tx.get(User, user_id), "User", user_id)
+        row = see(ctx, tx.get_to_change(User, user_id), "User", user_id)
         options.may_change("user", row.options, given(request, "user"))
         changes: dict[str, Any] = {name: getattr(user, name) for name in names}
         if user.options is not UNSET:
@@ -155,7 +155,7 @@ def update(ctx: Context, user_id: str, user: UpdateUser, request: Request) -> di
 @users.delete("/{user_id}", rule=DELETE, answers=204, precheck=False)
 def delete(ctx: Context, user_id: str) -> None:
     """Delete a user and what is theirs."""
-    row = see(ctx, ctx.db.get(User, user_id), "User", user_id)
+    row = see(ctx, ctx.db.get_to_change(User, user_id), "User", user_id)
     options.may_delete("user", row.options)
     operations.remove(ctx, row)
 

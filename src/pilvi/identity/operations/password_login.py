@@ -92,6 +92,8 @@ def _note(memory: Memory, who: tuple[str, str], user: User | None) -> None:
     user_id, horizon = user.id, now - memory.settings.lockout_duration
 
     def count(tx: Transaction) -> None:
+        if tx.get_to_change(User, user_id) is None:  # wrong passwords are counted one after the other
+            return
         row = tx.get(Failure, user_id)
         attempts = row.attempts + 1 if row is not None and row.failed_at > horizon else 1
         tx.put(Failure(user_id=user_id, attempts=attempts, failed_at=now))

@@ -19,8 +19,8 @@ DAY = 86400.0
 
 
 def need_domain(tx: Transaction, domain_id: str) -> Project:
-    """The domain of that id; raises NotFound."""
-    row = tx.get(Project, domain_id)
+    """The domain of that id, which stays until what is made in it is there; raises NotFound."""
+    row = tx.get_to_build_on(Project, domain_id)
     if row is None or not row.is_domain:
         raise NotFound(f"Domain {domain_id} could not be found.")
     return row
@@ -51,7 +51,7 @@ def alter(tx: Transaction, memory: Memory, user: User, changes: dict[str, Any], 
 
 
 def remove(ctx: Context, user: User) -> None:
-    """Delete a user and all that is theirs in identity."""
+    """Delete a user, who is locked, and all that is theirs in identity."""
     tx, user_id = ctx.db, user.id
     for kind in (Password, Credential, ApplicationCredential, AccessRule, Failure, GroupMember):
         tx.delete(kind, kind.c.user_id == user_id)
@@ -84,10 +84,10 @@ def change_own_password(memory: Memory, user_id: str, original: str, password: s
     hashed = memory.hasher.hash(password)
 
     def write(tx: Transaction) -> None:
+        row = tx.get_to_change(User, user.id)  # two at once would both replace the same password
         current = newest_password(tx, user.id)
         if newest is None or current is None or current.id != newest.id:
             raise Conflict("The password was changed by another request at the same time.")
-        row = tx.get(User, user.id)
         if row is not None:
             revoke(tx, user_id=user.id)
             set_password(tx, memory, row, hashed, self_service=True)
