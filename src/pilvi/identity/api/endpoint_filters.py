@@ -11,9 +11,9 @@ from pilvi.identity.api.projects_view import project_view
 from pilvi.identity.api.services import endpoint_view, need_endpoint
 from pilvi.identity.dialect import root
 from pilvi.identity.operations.catalog import endpoints_of, fitting
-from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER
+from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER, need
 from pilvi.identity.tables import Project
-from pilvi.identity.tables.catalog import EndpointGroup, ProjectEndpoint, ProjectEndpointGroup
+from pilvi.identity.tables.catalog import Endpoint, EndpointGroup, ProjectEndpoint, ProjectEndpointGroup
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import NotFound
 from pilvi.kernel.http import UNSET, Body, Given, Listing, Request, Resource
@@ -91,7 +91,7 @@ def group_view(ctx: Context, row: EndpointGroup) -> dict[str, Any]:
 def give(ctx: Context, project_id: str, endpoint_id: str) -> None:
     """Give a project an endpoint."""
     _project(ctx, project_id)
-    need_endpoint(ctx, endpoint_id)
+    need(ctx.db.get_to_build_on(Endpoint, endpoint_id), "Endpoint", endpoint_id)
     ctx.db.put(ProjectEndpoint(project_id=project_id, endpoint_id=endpoint_id))
 
 
@@ -157,7 +157,7 @@ def update(ctx: Context, group_id: str, endpoint_group: UpdateGroup) -> dict[str
 @filters.delete("/endpoint_groups/{group_id}", rule=DELETE, answers=204)
 def delete(ctx: Context, group_id: str) -> None:
     """Delete an endpoint group."""
-    row = _group(ctx, group_id)
+    row = need(ctx.db.get_to_change(EndpointGroup, group_id), "Endpoint group", group_id)
     ctx.db.delete(ProjectEndpointGroup, ProjectEndpointGroup.c.endpoint_group_id == group_id)
     ctx.db.remove(row)
 
@@ -179,7 +179,7 @@ def group_projects(ctx: Context, group_id: str) -> Listing:
 @filters.put("/endpoint_groups/{group_id}/projects/{project_id}", rule=GROUP_GIVE, answers=204)
 def give_group(ctx: Context, group_id: str, project_id: str) -> None:
     """Give a project a group of endpoints."""
-    _group(ctx, group_id)
+    need(ctx.db.get_to_build_on(EndpointGroup, group_id), "Endpoint group", group_id)
     _project(ctx, project_id)
     ctx.db.put(ProjectEndpointGroup(project_id=project_id, endpoint_group_id=group_id))
 
@@ -206,8 +206,7 @@ def project_groups(ctx: Context, project_id: str) -> Listing:
 
 
 def _project(ctx: Context, project_id: str) -> None:
-    if ctx.db.get(Project, project_id) is None:
-        raise NotFound(f"Project {project_id} could not be found.")
+    need(ctx.db.get_to_build_on(Project, project_id), "Project", project_id)
 
 
 def _projects(ctx: Context, ids: list[str]) -> Listing:
@@ -215,10 +214,7 @@ def _projects(ctx: Context, ids: list[str]) -> Listing:
 
 
 def _group(ctx: Context, group_id: str) -> EndpointGroup:
-    row = ctx.db.get(EndpointGroup, group_id)
-    if row is None:
-        raise NotFound(f"Endpoint group {group_id} could not be found.")
-    return row
+    return need(ctx.db.get(EndpointGroup, group_id), "Endpoint group", group_id)
 
 
 def _given(ctx: Context, project_id: str, endpoint_id: str) -> ProjectEndpoint:

@@ -9,10 +9,10 @@ import msgspec
 from pilvi.identity.api.lists import Page, narrowed
 from pilvi.identity.api.services import need_service
 from pilvi.identity.dialect import root
-from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER
+from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER, need
 from pilvi.identity.tables import CatalogService, Limit, Project, Region, RegisteredLimit
 from pilvi.kernel.context import Context
-from pilvi.kernel.errors import Conflict, Forbidden, Invalid, NotFound
+from pilvi.kernel.errors import Conflict, Forbidden, Invalid
 from pilvi.kernel.http import UNSET, Answer, Body, Given, Listing, Request, Resource
 from pilvi.kernel.ids import new_hex
 from pilvi.kernel.policy import Rule
@@ -117,6 +117,8 @@ def limit_view(ctx: Context, row: Limit, of_: RegisteredLimit) -> dict[str, Any]
 def create_registered(ctx: Context, registered_limits: list[NewRegistered]) -> Answer:
     """Set what every project may use of some resources."""
     made: list[dict[str, Any]] = []
+    ctx.db.hold_all(CatalogService, (one.service_id for one in registered_limits))
+    ctx.db.hold_all(Region, (one.region_id for one in registered_limits if one.region_id is not None))
     for one in registered_limits:
         if ctx.db.get(CatalogService, one.service_id) is None:
             raise Invalid(f"There is no service {one.service_id}.", field="service_id")
@@ -147,7 +149,8 @@ def show_registered(ctx: Context, limit_id: str) -> dict[str, Any]:
 @registered.patch("/{limit_id}", rule=UPDATE_REGISTERED, out="registered_limit")
 def update_registered(ctx: Context, limit_id: str, registered_limit: ChangedRegistered) -> dict[str, Any]:
     """Change what every project may use of a resource; which resource, only as long as no project has its own limit."""
-    row = _registered(ctx, limit_id)
+    ctx.db.hold_all(CatalogService, [registered_limit.service_id] if isinstance(registered_limit.service_id, str) else [])
+    row = need(ctx.db.get_to_change(RegisteredLimit, limit_id), "Registered limit", limit_id)
     names = ("service_id", "region_id", "resource_name", "default_limit", "description")
     changes: dict[str, Any] = {name: getattr(registered_limit, name) for name in names if getattr(registered_limit, name) is not UNSET}
     if "region_id" in changes:
@@ -163,7 +166,7 @@ def update_registered(ctx: Context, limit_id: str, registered_limit: ChangedRegi
 @registered.delete("/{limit_id}", rule=DELETE_REGISTERED, answers=204)
 def delete_registered(ctx: Context, limit_id: str) -> None:
     """Delete what every project may use of a resource."""
-    row = _registered(ctx, limit_id)
+    row = need(ctx.db.get_to_change(RegisteredLimit, limit_id), "Registered limit", limit_id)
     _refuse_used(ctx, limit_id)
     ctx.db.remove(row)
 
@@ -178,6 +181,8 @@ def model(ctx: Context) -> dict[str, str]:
 def create(ctx: Context, limits: list[NewLimit]) -> Answer:
     """Set what projects or domains may use of some resources."""
     made: list[dict[str, Any]] = []
+    ctx.db.hold_all(Project, (one.project_id or one.domain_id or "" for one in limits))
+    ctx.db.hold_all(CatalogService, (one.service_id for one in limits))  # who deletes it locks its registered limits, all of them
     for one in limits:
         if (one.project_id is None) == (one.domain_id is None):
             raise Invalid("A limit is for a project or for a domain.", field="project_id")
@@ -189,7 +194,7 @@ def create(ctx: Context, limits: list[NewLimit]) -> Answer:
             RegisteredLimit, columns.service_id == one.service_id, columns.region_id == (one.region_id or ""),
             columns.resource_name == one.resource_name,
         )  # fmt: skip
-        if base is None:
+        if base is None or not ctx.db.hold(RegisteredLimit, base.id):
             raise Forbidden(f"There is no registered limit of {one.resource_name} for this service and region: set that first.")
         row = Limit(
             id=new_hex(), registered_limit_id=base.id, project_id=one.project_id or "", domain_id=one.domain_id or "",
@@ -246,17 +251,11 @@ def delete(ctx: Context, limit_id: str) -> None:
 
 
 def _registered(ctx: Context, limit_id: str) -> RegisteredLimit:
-    row = ctx.db.get(RegisteredLimit, limit_id)
-    if row is None:
-        raise NotFound(f"Registered limit {limit_id} could not be found.")
-    return row
+    return need(ctx.db.get(RegisteredLimit, limit_id), "Registered limit", limit_id)
 
 
 def _limit(ctx: Context, limit_id: str) -> Limit:
-    row = ctx.db.get(Limit, limit_id)
-    if row is None:
-        raise NotFound(f"Limit {limit_id} could not be found.")
-    return row
+    return need(ctx.db.get(Limit, limit_id), "Limit", limit_id)
 
 
 def _refuse_used(ctx: Context, limit_id: str) -> None:

@@ -9,10 +9,10 @@ import msgspec
 
 from pilvi.identity.api.lists import Page, kept, listed
 from pilvi.identity.dialect import root
-from pilvi.identity.policy import ADMIN
+from pilvi.identity.policy import ADMIN, need
 from pilvi.identity.tables import Endpoint, Region
 from pilvi.kernel.context import Context
-from pilvi.kernel.errors import Conflict, Forbidden, Invalid, NotFound
+from pilvi.kernel.errors import Conflict, Forbidden, Invalid
 from pilvi.kernel.http import UNSET, Body, Given, Listing, Request, Resource
 from pilvi.kernel.ids import new_hex
 from pilvi.kernel.policy import Rule
@@ -86,7 +86,7 @@ def create_named(ctx: Context, region_id: str, region: CreateRegion, request: Re
 @regions.patch("/{region_id}", rule=UPDATE, out="region")
 def update(ctx: Context, region_id: str, region: UpdateRegion, request: Request) -> dict[str, Any]:
     """Change a region."""
-    row = need_region(ctx, region_id)
+    row = need(_all_locked(ctx).get(region_id), "Region", region_id)
     changes: dict[str, Any] = {"extra": row.extra | kept(request, "region", UpdateRegion)}
     if region.description is not UNSET:
         changes["description"] = region.description or ""
@@ -99,12 +99,10 @@ def update(ctx: Context, region_id: str, region: UpdateRegion, request: Request)
 @regions.delete("/{region_id}", rule=DELETE, answers=204)
 def delete(ctx: Context, region_id: str) -> None:
     """Delete a region and those within it; it may have no endpoints."""
-    row = need_region(ctx, region_id)
-    inside, level = [row], [row.id]
-    while level:
-        children = ctx.db.by(Region, Region.c.parent_region_id, level)
-        inside += children
-        level = [one.id for one in children]
+    known = _all_locked(ctx)
+    inside = [need(known.get(region_id), "Region", region_id)]
+    for one in inside:
+        inside += [child for child in known.values() if child.parent_region_id == one.id and child not in inside]
     if ctx.db.by(Endpoint, Endpoint.c.region_id, [one.id for one in inside]):
         raise Forbidden("The region cannot be deleted as long as there are endpoints in it.")
     for one in inside:
@@ -113,15 +111,19 @@ def delete(ctx: Context, region_id: str) -> None:
 
 def need_region(ctx: Context, region_id: str) -> Region:
     """The region of that id; raises NotFound."""
-    row = ctx.db.get(Region, region_id)
-    if row is None:
-        raise NotFound(f"Region {region_id} could not be found.")
-    return row
+    return need(ctx.db.get(Region, region_id), "Region", region_id)
+
+
+def _all_locked(ctx: Context) -> dict[str, Region]:
+    """All regions, by their ids: the tree is changed by one at a time, for two at once might close a circle."""
+    return {one.id: one for one in ctx.db.lock_all(Region)}
 
 
 def _add(ctx: Context, region_id: str, region: CreateRegion, request: Request) -> Region:
     if ctx.db.get(Region, region_id) is not None:
         raise Conflict(f"There is a region {region_id} already.")
+    if region.parent_region_id is not None:
+        need(ctx.db.get_to_build_on(Region, region.parent_region_id), "Region", region.parent_region_id)
     _refuse_circle(ctx, region_id, region.parent_region_id)
     extra = kept(request, "region", CreateRegion)
     return ctx.db.insert(Region(id=region_id, description=region.description or "", parent_region_id=region.parent_region_id, extra=extra))

@@ -9,11 +9,11 @@ import msgspec
 from pilvi.identity.api.lists import Page, kept, listed
 from pilvi.identity.dialect import root
 from pilvi.identity.operations.catalog import check_template
-from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER
+from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER, need
 from pilvi.identity.tables import CatalogService, Endpoint, Limit, Region, RegisteredLimit
 from pilvi.identity.tables.catalog import ProjectEndpoint
 from pilvi.kernel.context import Context
-from pilvi.kernel.errors import Invalid, NotFound
+from pilvi.kernel.errors import Invalid
 from pilvi.kernel.http import UNSET, Body, Given, Listing, Request, Resource
 from pilvi.kernel.ids import new_hex
 from pilvi.kernel.policy import Rule
@@ -140,10 +140,10 @@ def update_service(ctx: Context, service_id: str, service: UpdateService, reques
 @services.delete("/{service_id}", rule=SERVICE["delete"], answers=204)
 def delete_service(ctx: Context, service_id: str) -> None:
     """Take a service out of the catalog, with its endpoints and limits."""
-    row = need_service(ctx, service_id)
-    for endpoint in ctx.db.all(Endpoint, Endpoint.c.service_id == service_id):
+    row = need(ctx.db.get_to_change(CatalogService, service_id), "Service", service_id)
+    for endpoint in ctx.db.lock_all(Endpoint, Endpoint.c.service_id == service_id):
         _forget(ctx, endpoint)
-    for limit in ctx.db.all(RegisteredLimit, RegisteredLimit.c.service_id == service_id):
+    for limit in ctx.db.lock_all(RegisteredLimit, RegisteredLimit.c.service_id == service_id):
         ctx.db.delete(Limit, Limit.c.registered_limit_id == limit.id)
         ctx.db.remove(limit)
     ctx.db.remove(row)
@@ -191,23 +191,17 @@ def update_endpoint(ctx: Context, endpoint_id: str, endpoint: UpdateEndpoint, re
 @endpoints.delete("/{endpoint_id}", rule=ENDPOINT["delete"], answers=204)
 def delete_endpoint(ctx: Context, endpoint_id: str) -> None:
     """Delete an endpoint."""
-    _forget(ctx, need_endpoint(ctx, endpoint_id))
+    _forget(ctx, need(ctx.db.get_to_change(Endpoint, endpoint_id), "Endpoint", endpoint_id))
 
 
 def need_service(ctx: Context, service_id: str) -> CatalogService:
     """The service of that id; raises NotFound."""
-    row = ctx.db.get(CatalogService, service_id)
-    if row is None:
-        raise NotFound(f"Service {service_id} could not be found.")
-    return row
+    return need(ctx.db.get(CatalogService, service_id), "Service", service_id)
 
 
 def need_endpoint(ctx: Context, endpoint_id: str) -> Endpoint:
     """The endpoint of that id; raises NotFound."""
-    row = ctx.db.get(Endpoint, endpoint_id)
-    if row is None:
-        raise NotFound(f"Endpoint {endpoint_id} could not be found.")
-    return row
+    return need(ctx.db.get(Endpoint, endpoint_id), "Endpoint", endpoint_id)
 
 
 def _forget(ctx: Context, endpoint: Endpoint) -> None:
@@ -216,17 +210,17 @@ def _forget(ctx: Context, endpoint: Endpoint) -> None:
 
 
 def _need_service_of(ctx: Context, service_id: str) -> None:
-    if ctx.db.get(CatalogService, service_id) is None:
+    if ctx.db.get_to_build_on(CatalogService, service_id) is None:
         raise Invalid(f"There is no service {service_id}.", field="service_id")
 
 
 def _region(ctx: Context, region_id: str | None, legacy: str | None) -> str | None:
     """The region of an endpoint: one that is there, or, by its older name, one that is made."""
     if region_id is not None:
-        if ctx.db.get(Region, region_id) is None:
+        if ctx.db.get_to_build_on(Region, region_id) is None:
             raise Invalid(f"There is no region {region_id}.", field="region_id")
         return region_id
-    if legacy is not None and ctx.db.get(Region, legacy) is None:
+    if legacy is not None and ctx.db.get_to_build_on(Region, legacy) is None:
         ctx.db.insert(Region(id=need_short(legacy)))
     return legacy
 
