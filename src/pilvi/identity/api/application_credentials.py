@@ -10,8 +10,8 @@ import msgspec
 from pilvi.identity.dialect import root
 from pilvi.identity.memory import of
 from pilvi.identity.operations.effective import role_graph
-from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER
-from pilvi.identity.tables import AccessRule, ApplicationCredential, Credential, Role
+from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER, need
+from pilvi.identity.tables import AccessRule, ApplicationCredential, Credential, Project, Role, User
 from pilvi.kernel import clock
 from pilvi.kernel.clock import iso_micro
 from pilvi.kernel.context import Context
@@ -104,6 +104,8 @@ def create(ctx: Context, user_id: str, application_credential: CreateApplication
 
     def write(tx: Transaction) -> dict[str, Any]:
         refuse_restricted(ctx, tx)
+        need(tx.get_to_build_on(Project, ctx.project_id), "Project", ctx.project_id)
+        need(tx.get_to_change(User, user_id), "User", user_id)  # what access rules a user has is changed by one at a time
         same = (ApplicationCredential.c.user_id == user_id, ApplicationCredential.c.name == wanted.name)
         if tx.one(ApplicationCredential, *same) is not None:
             raise Conflict(f"There is an application credential of the name {wanted.name} already.")
@@ -138,6 +140,7 @@ def delete(ctx: Context, user_id: str, application_id: str) -> None:
     """Delete an application credential; its tokens are void."""
     row = _application(ctx, user_id, application_id)
     refuse_restricted(ctx, ctx.db)
+    need(ctx.db.get_to_change(ApplicationCredential, application_id), "Application credential", application_id)
     ctx.db.delete(Credential, Credential.c.application_credential_id == application_id)
     ctx.db.remove(row)
 
@@ -158,6 +161,7 @@ def show_rule(ctx: Context, user_id: str, rule_id: str) -> dict[str, Any]:
 @access_rules.delete("/{rule_id}", rule=DELETE_RULE, answers=204, precheck=False)
 def delete_rule(ctx: Context, user_id: str, rule_id: str) -> None:
     """Delete an access rule that no application credential uses."""
+    ctx.db.get_to_change(User, user_id)
     row = _rule(ctx, user_id, rule_id)
     if any(rule_id in (one.access_rules or ()) for one in ctx.db.all(ApplicationCredential, ApplicationCredential.c.user_id == user_id)):
         raise Forbidden("The access rule cannot be deleted as long as an application credential uses it.")

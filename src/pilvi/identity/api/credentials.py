@@ -9,9 +9,9 @@ import msgspec
 from pilvi.identity.api.lists import Page, kept, narrowed
 from pilvi.identity.dialect import root
 from pilvi.identity.memory import of
-from pilvi.identity.operations.credentials import EC2, ec2_id, ec2_pair, opened, sealed
+from pilvi.identity.operations.credentials import EC2, ec2_id, ec2_pair, hold_what_narrows, opened, sealed
 from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER, see, target
-from pilvi.identity.tables import Credential
+from pilvi.identity.tables import Credential, Project, User
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import Conflict, Invalid
 from pilvi.kernel.http import UNSET, Body, Given, Listing, Request, Resource
@@ -77,6 +77,10 @@ def create(ctx: Context, credential: CreateCredential, request: Request) -> dict
         credential_id = ec2_id(ec2_pair(blob)[0])
         if ctx.db.get(Credential, credential_id) is not None:
             raise Conflict("There is a credential with this access key already.")
+    # a credential may name who is not there; but of those who are, nobody goes before it is written
+    ctx.db.hold_all(Project, [credential.project_id] if credential.project_id else [])
+    ctx.db.hold(User, user_id)
+    hold_what_narrows(ctx)
     row = Credential(
         id=credential_id, user_id=user_id, project_id=credential.project_id, type=credential.type,
         blob=sealed(of(ctx.program), ctx.db, blob), trust_id=ctx.caller.trust_id or None,

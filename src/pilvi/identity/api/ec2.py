@@ -7,8 +7,8 @@ from typing import Any
 from pilvi.identity.dialect import root
 from pilvi.identity.logic.signatures import ec2_fits, refuse_old, s3_fits
 from pilvi.identity.memory import of
-from pilvi.identity.operations.credentials import EC2, ec2_id, ec2_pair, new_ec2, opened, token_by_signature
-from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER
+from pilvi.identity.operations.credentials import EC2, ec2_id, ec2_pair, hold_what_narrows, new_ec2, opened, token_by_signature
+from pilvi.identity.policy import ADMIN, ADMIN_OR_SYSTEM_READER, need
 from pilvi.identity.tables import Credential, Project, User
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
@@ -48,10 +48,10 @@ def ec2_view(ctx: Context, row: Credential) -> dict[str, Any]:
 def create(ctx: Context, user_id: str, body: CreateEc2) -> dict[str, Any]:
     """Make EC2 keys."""
     ctx.allow(ctx.rule, {"user_id": user_id})
-    if ctx.db.get(User, user_id) is None:
-        raise NotFound(f"User {user_id} could not be found.")
-    if ctx.db.get(Project, body.tenant_id) is None:
-        raise NotFound(f"Project {body.tenant_id} could not be found.")
+    project, user = ctx.db.get_to_build_on(Project, body.tenant_id), ctx.db.get_to_build_on(User, user_id)
+    need(user, "User", user_id)
+    need(project, "Project", body.tenant_id)
+    hold_what_narrows(ctx)
     row, _, _ = new_ec2(
         of(ctx.program), ctx.db, user_id, body.tenant_id, trust_id=ctx.caller.trust_id,
         application_credential_id=ctx.caller.application_credential_id,

@@ -15,9 +15,10 @@ from pilvi.identity.logic.payload import PROJECT
 from pilvi.identity.memory import Memory
 from pilvi.identity.operations.standing import standing
 from pilvi.identity.operations.tokens import issue, told
-from pilvi.identity.tables import Credential
+from pilvi.identity.tables import ApplicationCredential, Credential, Trust
+from pilvi.kernel.context import Context
 from pilvi.kernel.db import Transaction
-from pilvi.kernel.errors import Invalid, Unauthenticated
+from pilvi.kernel.errors import Forbidden, Invalid, Unauthenticated
 
 EC2 = "ec2"
 
@@ -49,6 +50,16 @@ def opened(memory: Memory, tx: Transaction, row: Credential) -> str:
         return memory.keys_of(keys.CREDENTIAL, tx).decrypt(row.blob.encode()).decode()
     except InvalidToken:
         raise Invalid(f"Credential {row.id} was encrypted with a key that this cloud no longer has.") from None
+
+
+def hold_what_narrows(ctx: Context) -> None:
+    """Have the trust or application credential that the caller came by stay until what is made by it is there; raises Forbidden when it is gone."""
+    trust_id, application_id = ctx.caller.trust_id, ctx.caller.application_credential_id
+    trust = ctx.db.get_to_build_on(Trust, trust_id) if trust_id else None
+    if trust_id and (trust is None or trust.deleted_at is not None):
+        raise Forbidden("The trust by which this is asked is gone.")
+    if application_id and ctx.db.get_to_build_on(ApplicationCredential, application_id) is None:
+        raise Forbidden("The application credential by which this is asked is gone.")
 
 
 def new_ec2(

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from pilvi.identity.memory import of
 from pilvi.identity.operations.effective import held_on_project, role_graph
 from pilvi.identity.operations.revocations import revoke
+from pilvi.identity.policy import need
 from pilvi.identity.tables import Credential, Project, Role, Trust, User
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
@@ -23,10 +24,12 @@ def add(ctx: Context, trust: Trust, roles: list[tuple[str | None, str | None]], 
     Raises Forbidden or NotFound when the trustor does not hold what is lent.
     """
     tx, most = ctx.db, of(ctx.program).settings.max_trust_redelegation
-    for user_id in (trust.trustor_user_id, trust.trustee_user_id):
-        if tx.get(User, user_id) is None:
-            raise NotFound(f"User {user_id} could not be found.")
     parent = tx.get(Trust, ctx.caller.trust_id) if ctx.caller.trust_id else None
+    project = tx.get_to_build_on(Project, trust.project_id) if trust.project_id is not None else None
+    tx.hold_all(User, [trust.trustor_user_id, trust.trustee_user_id, *([parent.trustor_user_id] if parent is not None else [])])
+    for user_id in (trust.trustor_user_id, trust.trustee_user_id):
+        need(tx.get(User, user_id), "User", user_id)
+    parent = tx.get_to_build_on(Trust, parent.id) if parent is not None else None
     if ctx.caller.trust_id and (parent is None or parent.deleted_at is not None):
         raise Forbidden("The trust by which this is asked is gone.")
     trust.redelegation_count = _redelegations(most, parent, redelegable, redelegations)
@@ -35,9 +38,7 @@ def add(ctx: Context, trust: Trust, roles: list[tuple[str | None, str | None]], 
     graph = role_graph(tx)
     held: set[str] = set()
     if trust.project_id is not None:
-        project = tx.get(Project, trust.project_id)
-        if project is None:
-            raise NotFound(f"Project {trust.project_id} could not be found.")
+        project = need(project, "Project", trust.project_id)
         lender = parent.trustor_user_id if parent is not None else trust.trustor_user_id
         held = {one for role_id in held_on_project(tx, lender, project) for one in graph.implied(role_id)}
         if not roles:
@@ -53,13 +54,15 @@ def add(ctx: Context, trust: Trust, roles: list[tuple[str | None, str | None]], 
 
 def remove(ctx: Context, trust: Trust) -> None:
     """End a trust and those that were lent on from it; their tokens are void."""
-    tx, waiting = ctx.db, [trust]
+    tx = ctx.db
+    now = need(tx.get_to_change(Trust, trust.id), "Trust", trust.id)
+    waiting = [now] if now.deleted_at is None else []
     while waiting:
         one = waiting.pop()
         tx.change(one, deleted_at=clock.now())
         tx.delete(Credential, Credential.c.trust_id == one.id)
         revoke(tx, trust_id=one.id)
-        waiting += tx.all(Trust, Trust.c.redelegated_trust_id == one.id, Trust.c.deleted_at.is_(None))
+        waiting += tx.lock_all(Trust, Trust.c.redelegated_trust_id == one.id, Trust.c.deleted_at.is_(None))
 
 
 def purge(tx: Transaction, lifetime: float) -> None:
