@@ -75,7 +75,7 @@ def create(
 
 def fail(ctx: Context, image_id: str) -> None:
     """Give up an image whose data will not come: it is deleted, unless it has data."""
-    image = ctx.db.get(Image, image_id)
+    image = ctx.db.get_to_change(Image, image_id)
     if image is not None and image.status in ("queued", "saving"):
         ctx.db.change(image, protected=False, updated_at=clock.now())
         delete(ctx, image_id)
@@ -83,7 +83,7 @@ def fail(ctx: Context, image_id: str) -> None:
 
 def delete(ctx: Context, image_id: str) -> None:
     """Delete an image with its data; may be said of one that is absent.  Raises Forbidden when it is protected."""
-    image = ctx.db.get(Image, image_id)
+    image = ctx.db.get_to_change(Image, image_id)
     if image is not None:
         _images.delete(ctx, image, (_data.store(ctx.program), _data.staging(ctx.program)))
 

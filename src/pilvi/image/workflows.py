@@ -42,7 +42,7 @@ class ImportImage(Workflow):
 
     @transaction(title="The image is active")
     def finish(self, ctx: Context) -> None:
-        image = ctx.db.get(Image, self.image_id)
+        image = ctx.db.get_to_change(Image, self.image_id)
         if image is None or self.written is None:
             self._note(ctx, "failure", "The image was deleted while it was being imported.")
             return
@@ -54,7 +54,7 @@ class ImportImage(Workflow):
         data.staging(ctx.program).remove(self.image_id)
 
     def failed(self, ctx: Context, why: str) -> None:
-        image = ctx.db.get(Image, self.image_id)
+        image = ctx.db.get_to_change(Image, self.image_id)
         if image is not None and image.importing:
             ctx.db.change(image, status="queued", size=None, importing=False, failed_import=True, updated_at=clock.now())
         self._note(ctx, "failure", why)

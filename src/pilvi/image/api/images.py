@@ -186,7 +186,7 @@ def show(ctx: Context, image_id: str) -> dict[str, Any]:
 def update(ctx: Context, image_id: str, body: Any, request: Request) -> dict[str, Any]:
     """Change an image by a JSON patch, all of its steps or none."""
     steps = patches.steps(request.headers.get("content-type", ""), body)
-    image = images.find(ctx, image_id, "modify_image")
+    image = images.find(ctx, image_id, "modify_image", to_change=True)
     attributes, properties = patches.applied(steps, image.properties)
     return told(ctx, images.change(ctx, image, draft_of(attributes, properties)))
 
@@ -200,7 +200,7 @@ def delete_nothing(ctx: Context) -> None:
 @resource.delete("/{image_id}", rule=policy.DELETE_IMAGE, precheck=False, answers=204)
 def delete(ctx: Context, image_id: str) -> None:
     """Delete an image with its data."""
-    image = images.find(ctx, image_id, "delete_image")
+    image = images.find(ctx, image_id, "delete_image", to_change=True)
     images.delete(ctx, image, (data.store(ctx.program), data.staging(ctx.program)))
 
 
@@ -229,7 +229,7 @@ def reactivate(ctx: Context, image_id: str) -> None:
 def add_tag(ctx: Context, image_id: str, tag: str) -> None:
     """Add a tag to an image."""
     require_tag(tag)
-    image = images.find(ctx, image_id, "modify_image")
+    image = images.find(ctx, image_id, "modify_image", to_change=True)
     if tag not in image.tags:
         images.change(ctx, image, Draft(tags=[*image.tags, tag]))
 
@@ -237,7 +237,7 @@ def add_tag(ctx: Context, image_id: str, tag: str) -> None:
 @resource.delete("/{image_id}/tags/{tag}", rule=policy.MODIFY_IMAGE, precheck=False, answers=204)
 def remove_tag(ctx: Context, image_id: str, tag: str) -> None:
     """Remove a tag from an image."""
-    image = images.find(ctx, image_id, "modify_image")
+    image = images.find(ctx, image_id, "modify_image", to_change=True)
     if tag not in image.tags:
         raise NotFound(f"Image {image_id} has no tag {quote(tag)[:255]}.")
     images.change(ctx, image, Draft(tags=[one for one in image.tags if one != tag]))

@@ -115,7 +115,7 @@ class Turn:
         """Write the outcome, if the turn is still ours; raises Gone when it is not."""
 
         def write(tx: Transaction) -> None:
-            image = tx.get(Image, self.image.id)
+            image = tx.get_to_change(Image, self.image.id)
             if image is None or image.writer != self.name:
                 raise Gone(f"Image {self.image.id} was deleted while its data was being uploaded.")
             work(self.program.context(tx, self.caller, request_id=self.request_id), image)

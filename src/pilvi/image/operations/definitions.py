@@ -20,8 +20,8 @@ def target(namespace: Namespace) -> dict[str, Any]:
 
 
 def find(ctx: Context, name: str, rule: str = "") -> Namespace:
-    """The namespace, if the caller may see it; raises NotFound."""
-    namespace = ctx.db.get(Namespace, name)
+    """The namespace, if the caller may see it; raises NotFound.  What is in it is changed by one at a time."""
+    namespace = ctx.db.get_to_change(Namespace, name)
     if namespace is None or not (ctx.is_admin or namespace.owner == ctx.project_id or namespace.visibility == "public"):
         raise NotFound(f"Metadata definition namespace={name[:80]} was not found.")
     ctx.allow(rule or ctx.rule, target(namespace))

@@ -42,11 +42,11 @@ def find(
 
 def delete(ctx: Context, image_id: str) -> None:
     """Delete an image, as the caller; raises ImageNotFound and Forbidden."""
-    image = images.find(ctx, image_id, policy.DELETE_IMAGE.name)
+    image = images.find(ctx, image_id, policy.DELETE_IMAGE.name, to_change=True)
     images.delete(ctx, image, (data.store(ctx.program), data.staging(ctx.program)))
 
 
 def set_properties(ctx: Context, image_id: str, properties: Mapping[str, str]) -> dict[str, str]:
     """Have the image these properties and no others, as the caller; raises ImageNotFound and Forbidden."""
-    image = images.find(ctx, image_id, policy.MODIFY_IMAGE.name)
+    image = images.find(ctx, image_id, policy.MODIFY_IMAGE.name, to_change=True)
     return images.change(ctx, image, images.Draft(properties=dict(properties))).properties

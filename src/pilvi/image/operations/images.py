@@ -57,9 +57,12 @@ def target(ctx: Context, image: Image, member: str = "") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def find(ctx: Context, image_id: str, rule: str = "") -> Image:
-    """The image, if the caller may see it and (with `rule`) act on it; raises ImageNotFound or Forbidden."""
-    image = ctx.db.get(Image, image_id)
+def find(ctx: Context, image_id: str, rule: str = "", *, to_change: bool = False) -> Image:
+    """The image, if the caller may see it and (with `rule`) act on it; raises ImageNotFound or Forbidden.
+
+    `to_change`: locked; not said where servers are made from it, which would wait for each other.
+    """
+    image = ctx.db.get_to_change(Image, image_id) if to_change else ctx.db.get(Image, image_id)
     if image is None:
         raise ImageNotFound(image_id)
     member = _member(ctx, image)
@@ -128,7 +131,7 @@ def change(ctx: Context, image: Image, draft: Draft) -> Image:
 
 
 def delete(ctx: Context, image: Image, stores: tuple[Store, ...]) -> None:
-    """Forget the image; its data goes once that is committed."""
+    """Forget the image, which is locked; its data goes once that is committed."""
     if image.protected:
         raise Forbidden(f"Image {image.id} is protected and cannot be deleted.")
     forget(ctx.db, image)

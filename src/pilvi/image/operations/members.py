@@ -13,7 +13,7 @@ STATUSES = ("pending", "accepted", "rejected")
 
 def shared(ctx: Context, image_id: str, rule: str) -> Image:
     """The image, which must be one that can be shared; raises Forbidden otherwise."""
-    image = images.find(ctx, image_id, rule)
+    image = images.find(ctx, image_id, rule, to_change=True)
     if image.visibility != "shared":
         raise Forbidden("Only shared images have members.")
     return image
