@@ -196,6 +196,6 @@ def force_delete(ctx: Context, backup_id: str, body: Any) -> None:
 
 
 def _get(ctx: Context, backup_id: str) -> Backup:
-    return ctx.see(ctx.db.get(Backup, backup_id), "Backup", backup_id)
+    return ctx.see(ctx.db.get_to_change(Backup, backup_id), "Backup", backup_id)
 
 

@@ -83,7 +83,7 @@ def show(ctx: Context, type_id: str) -> dict[str, Any]:
 
 @group_types.put("/{type_id}", rule=UPDATE, out="group_type")
 def update(ctx: Context, type_id: str, group_type: ChangeGroupType) -> dict[str, Any]:
-    kind = operations.group_type(ctx, type_id)
+    kind = _to_change(ctx, type_id)
     values: dict[str, Any] = {}
     if group_type.name is not None:
         values["name"] = group_type.name.strip()
@@ -101,7 +101,7 @@ def update(ctx: Context, type_id: str, group_type: ChangeGroupType) -> dict[str,
 
 @group_types.delete("/{type_id}", rule=DELETE, answers=202)
 def delete(ctx: Context, type_id: str) -> None:
-    kind = operations.group_type(ctx, type_id)
+    kind = _to_change(ctx, type_id)
     if ctx.db.count(Group, Group.c.group_type_id == kind.id):
         raise Invalid("Target group type is still in use.")
     ctx.db.remove(kind)
@@ -114,7 +114,7 @@ def list_specs(ctx: Context, type_id: str) -> dict[str, str]:
 
 @group_types.post("/{type_id}/group_specs", rule=SPECS_CREATE, answers=202, out="group_specs")
 def add_specs(ctx: Context, type_id: str, group_specs: Specs) -> dict[str, str]:
-    kind = operations.group_type(ctx, type_id)
+    kind = _to_change(ctx, type_id)
     ctx.db.change(kind, specs=kind.specs | group_specs)
     return group_specs
 
@@ -128,16 +128,24 @@ def show_spec(ctx: Context, type_id: str, key: str) -> dict[str, str]:
 def set_spec(ctx: Context, type_id: str, key: str, body: Specs) -> dict[str, str]:
     if list(body) != [key]:
         raise Invalid("Request body and URI mismatch: the body holds the key of the path alone.")
-    kind = operations.group_type(ctx, type_id)
+    kind = _to_change(ctx, type_id)
     ctx.db.change(kind, specs=kind.specs | body)
     return body
 
 
 @group_types.delete("/{type_id}/group_specs/{key}", rule=SPECS_DELETE, answers=202)
 def remove_spec(ctx: Context, type_id: str, key: str) -> None:
-    kind = operations.group_type(ctx, type_id)
+    kind = _to_change(ctx, type_id)
     _spec(kind, key)
     ctx.db.change(kind, specs={name: value for name, value in kind.specs.items() if name != key})
+
+
+def _to_change(ctx: Context, ref: str) -> GroupType:
+    """The group type of that id or name, locked."""
+    found = ctx.db.get_to_change(GroupType, operations.group_type(ctx, ref).id)
+    if found is None:
+        raise NotFound(f"Group type {ref} could not be found.")
+    return found
 
 
 def _spec(kind: GroupType, key: str) -> str:

@@ -253,8 +253,8 @@ def reset_snapshot(ctx: Context, snapshot_id: str, body: Reset) -> None:
 
 
 def _group(ctx: Context, group_id: str) -> Group:
-    return ctx.see(ctx.db.get(Group, group_id), "Group", group_id)
+    return ctx.see(ctx.db.get_to_change(Group, group_id), "Group", group_id)
 
 
 def _snapshot(ctx: Context, snapshot_id: str) -> GroupSnapshot:
-    return ctx.see(ctx.db.get(GroupSnapshot, snapshot_id), "GroupSnapshot", snapshot_id)
+    return ctx.see(ctx.db.get_to_change(GroupSnapshot, snapshot_id), "GroupSnapshot", snapshot_id)

@@ -151,7 +151,7 @@ def update(ctx: Context, snapshot_id: str, snapshot: ChangeSnapshot) -> Snapshot
 
 @snapshots.delete("/{snapshot_id}", rule=DELETE, answers=202)
 def delete(ctx: Context, snapshot_id: str) -> None:
-    operations.delete(ctx, _get(ctx, snapshot_id))
+    operations.delete(ctx, _to_delete(ctx, snapshot_id))
 
 
 @snapshots.action("os-reset_status", of="snapshot_id", rule=RESET, answers=202)
@@ -163,7 +163,7 @@ def reset(ctx: Context, snapshot_id: str, body: Reset) -> None:
 
 @snapshots.action("os-force_delete", of="snapshot_id", rule=FORCE_DELETE, answers=202)
 def force_delete(ctx: Context, snapshot_id: str, body: Any) -> None:
-    operations.delete(ctx, _get(ctx, snapshot_id), force=True)
+    operations.delete(ctx, _to_delete(ctx, snapshot_id), force=True)
 
 
 @snapshots.action("os-update_snapshot_status", of="snapshot_id", rule=UPDATE_STATUS, answers=202)
@@ -176,6 +176,12 @@ def update_status(ctx: Context, snapshot_id: str, body: UpdateStatus) -> None:
     if body.status not in moves[row.status]:
         raise Invalid(f"Provided snapshot status {body.status} not allowed for snapshot with status {row.status}.")
     ctx.db.change(row, status=body.status, progress=body.progress or row.progress, updated_at=clock.now())
+
+
+def _to_delete(ctx: Context, snapshot_id: str) -> Snapshot:
+    """The snapshot, locked; its volume first, as who uses a snapshot does."""
+    ctx.db.get_to_change(Volume, _get(ctx, snapshot_id).volume_id)
+    return ctx.see(ctx.db.get_to_change(Snapshot, snapshot_id), "Snapshot", snapshot_id)
 
 
 def _get(ctx: Context, snapshot_id: str) -> Snapshot:

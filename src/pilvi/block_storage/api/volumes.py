@@ -97,7 +97,7 @@ def _create(ctx: Context, volume: CreateVolumeStrict, request: Request) -> Volum
     """Create a volume.  It is creating until its back end has made it, then available."""
     if volume.consistencygroup_id:
         raise Invalid("Consistency groups have become groups: name a group_id, since microversion 3.13.", field="consistencygroup_id")
-    group = ctx.see(ctx.db.get(Group, volume.group_id), "Group", volume.group_id) if volume.group_id else None
+    group = ctx.see(ctx.db.get_to_build_on(Group, volume.group_id), "Group", volume.group_id) if volume.group_id else None
     for ref, field in ((volume.snapshot_id, "snapshot_id"), (volume.source_volid, "source_volid"), (volume.backup_id, "backup_id")):
         if ref is not None and not ref:
             raise Invalid(f"Invalid input for field {field}: an id is expected.", field=field)

@@ -33,6 +33,8 @@ def create(
     status: str = "available", snapshot_id: str | None = None, source_id: str | None = None,
 ) -> Group:  # fmt: skip
     """An empty group; it has nothing in the world, so it is available at once."""
+    if not ctx.db.hold(GroupType, kind.id):
+        raise NotFound(f"Group type {kind.id} could not be found.")
     limits = quotas.quotas(ctx.program)
     limits.turn(ctx.db, ctx.project_id)
     most, have = limits.limits(ctx.db, ctx.project_id)["groups"], ctx.db.count(Group, Group.c.project_id == ctx.project_id)
@@ -77,7 +79,7 @@ def check_joins(group: Group, volume_type_id: str | None) -> None:
 
 
 def change_members(ctx: Context, group: Group, add: list[str], remove: list[str]) -> None:
-    """Take volumes into the group and out of it."""
+    """Take volumes into the group, which is locked, and out of it."""
     if group.status != "available":
         raise wrong_state("changed", "Group", group.id, group.status, "available")
     for ref in add:
@@ -96,12 +98,12 @@ def change_members(ctx: Context, group: Group, add: list[str], remove: list[str]
 
 
 def delete(ctx: Context, group: Group, *, with_volumes: bool) -> None:
-    """Have the group gone, with its volumes if that is said."""
+    """Have the group gone, which is locked, with its volumes if that is said."""
     if group.status not in ("available", "error", "error_deleting", "deleting"):
         raise wrong_state("deleted", "Group", group.id, group.status, "available or error")
     if ctx.db.count(GroupSnapshot, GroupSnapshot.c.group_id == group.id):
         raise Invalid(f"Invalid group: Group {group.id} still has group snapshots; delete them first.")
-    rows = members(ctx, group.id)
+    rows = ctx.db.lock_all(Volume, Volume.c.group_id == group.id)
     if rows and not with_volumes:
         raise Invalid(f"Invalid group: Group {group.id} still contains volumes; the delete-volumes flag is required to delete it.")
     for volume in rows:
@@ -114,8 +116,8 @@ def delete(ctx: Context, group: Group, *, with_volumes: bool) -> None:
 
 
 def snapshot(ctx: Context, group: Group, *, name: str | None, description: str | None) -> GroupSnapshot:
-    """Snapshots of all volumes of the group, one after the other."""
-    rows = members(ctx, group.id)
+    """Snapshots of all volumes of the group, which is locked, one after the other."""
+    rows = ctx.db.lock_all(Volume, Volume.c.group_id == group.id)
     if not rows:
         raise Invalid(f"Invalid group: Group {group.id} is empty: no group snapshot will be created.")
     if group.status != "available":
@@ -134,7 +136,7 @@ def snapshot(ctx: Context, group: Group, *, name: str | None, description: str |
 
 
 def delete_snapshot(ctx: Context, row: GroupSnapshot) -> None:
-    """Have the group's snapshot gone, and those of its volumes."""
+    """Have the group's snapshot gone, which is locked, and those of its volumes."""
     if row.status not in ("available", "error", "error_deleting", "deleting"):
         raise wrong_state("deleted", "Group snapshot", row.id, row.status, "available or error")
     if ctx.db.count(Group, Group.c.group_snapshot_id == row.id, Group.c.status == "creating"):

@@ -26,17 +26,25 @@ def bootstrap(program: Program) -> None:
 
 
 def visible(ctx: Context, ref: str, *, project_id: str | None = None) -> VolumeType:
-    """The type of that id or name, if the project may use it (the caller's, by default); NotFound otherwise."""
+    """The type of that id or name, if the project may use it (the caller's, by default); NotFound otherwise.
+
+    Who writes because of it finds that it stays.
+    """
     kind = ctx.db.one(VolumeType, sa.or_(VolumeType.c.id == ref, VolumeType.c.name == ref))
     project = ctx.project_id if project_id is None else project_id
-    if kind is None or not (kind.is_public or ctx.is_admin or ctx.db.get(TypeAccess, kind.id, project)):
+    if kind is None or not (kind.is_public or ctx.is_admin or ctx.db.get(TypeAccess, kind.id, project)) or not stays(ctx, kind):
         raise NotFound(f"Volume type {ref} could not be found.")
     return kind
 
 
+def stays(ctx: Context, kind: VolumeType | None) -> bool:
+    """Whether a type is there until what is written because of it is there, too; who only reads need not know."""
+    return kind is None or not ctx.db.write or ctx.db.hold(VolumeType, kind.id)
+
+
 def by_id(ctx: Context, type_id: str) -> VolumeType:
-    """The type of that id, for who manages types."""
-    kind = ctx.db.get(VolumeType, type_id)
+    """The type of that id, for who manages types: to be changed, where they write."""
+    kind = ctx.db.get_to_change(VolumeType, type_id)
     if kind is None:
         raise NotFound(f"Volume type {type_id} could not be found.")
     return kind
@@ -65,7 +73,7 @@ def create(ctx: Context, *, name: str, description: str | None, is_public: bool,
 
 
 def remove(ctx: Context, kind: VolumeType) -> None:
-    """Forget the type; one that volumes have, or that is the cloud's default, stays."""
+    """Forget the type, which is locked; one that volumes have, or that is the cloud's default, stays."""
     if ctx.db.count(Volume, Volume.c.volume_type_id == kind.id):
         raise Invalid(f"Target volume type is still in use: volumes have type {kind.name}.")
     if kind.name == ctx.program.settings.block_storage.default_volume_type:
@@ -89,7 +97,7 @@ def is_multiattach(kind: VolumeType | None) -> bool:
 
 
 def qos(ctx: Context, qos_id: str) -> QosSpecs:
-    found = ctx.db.get(QosSpecs, qos_id)
+    found = ctx.db.get_to_change(QosSpecs, qos_id)
     if found is None:
         raise NotFound(f"No such qos spec {qos_id}.")
     return found

@@ -91,10 +91,11 @@ def create(ctx: Context, new: NewVolume, *, start: bool = True) -> Volume:
 
 def _source(ctx: Context, new: NewVolume) -> _Source:
     if new.snapshot_id:
-        snapshot = ctx.see(ctx.db.get(Snapshot, new.snapshot_id), "Snapshot", new.snapshot_id, rule="volume:get_snapshot")
+        seen = ctx.db.get(Snapshot, new.snapshot_id)
+        origin = ctx.db.get_to_change(Volume, seen.volume_id) if seen is not None else None
+        snapshot = ctx.see(ctx.db.get_to_build_on(Snapshot, new.snapshot_id), "Snapshot", new.snapshot_id, rule="volume:get_snapshot")
         if snapshot.status not in ("available", "backing-up"):
             raise wrong_state("used for a volume", "Snapshot", snapshot.id, snapshot.status, "available")
-        origin = ctx.db.get_to_change(Volume, snapshot.volume_id)
         return _taken_over(origin, snapshot.size)
     if new.source_volid:
         origin = ctx.see(ctx.db.get_to_change(Volume, new.source_volid), "Volume", new.source_volid, rule="volume:get")
@@ -102,7 +103,7 @@ def _source(ctx: Context, new: NewVolume) -> _Source:
             raise wrong_state("cloned", "Volume", origin.id, origin.status, " or ".join(_CLONED[:2]))
         return _taken_over(origin, origin.size)
     if new.backup_id:
-        backup = ctx.see(ctx.db.get(Backup, new.backup_id), "Backup", new.backup_id, rule="backup:get")
+        backup = ctx.see(ctx.db.get_to_build_on(Backup, new.backup_id), "Backup", new.backup_id, rule="backup:get")
         if backup.status != "available":
             raise wrong_state("used for a volume", "Backup", backup.id, backup.status, "available")
         return _Source(size=backup.size, bootable=backup.bootable, image_metadata=backup.image_metadata)
@@ -145,10 +146,13 @@ def _type(ctx: Context, new: NewVolume, source: _Source) -> VolumeType | None:
         if origin_multiattach and not types.is_multiattach(kind):
             raise Invalid("A volume made from a multiattach one must be of a multiattach type.", field="volume_type")
         return kind
-    if source.type_id:
-        return ctx.db.get(VolumeType, source.type_id)
     wanted = (source.image_metadata or {}).get("cinder_img_volume_type")
-    return types.visible(ctx, wanted) if wanted else types.default(ctx, ctx.project_id)
+    if wanted and not source.type_id:
+        return types.visible(ctx, wanted)
+    kind = ctx.db.get(VolumeType, source.type_id) if source.type_id else types.default(ctx, ctx.project_id)
+    if not types.stays(ctx, kind):
+        raise NotFound("The type that the volume would have has just been deleted.")
+    return kind
 
 
 def checked_zone(ctx: Context, wanted: str | None, of_source: str) -> str:
