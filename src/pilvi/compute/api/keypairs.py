@@ -12,6 +12,7 @@ from pilvi.compute.policy import PREFIX
 from pilvi.compute.tables.keypairs import KeyPair
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
+from pilvi.kernel.db import Transaction
 from pilvi.kernel.db.pages import Window
 from pilvi.kernel.http import UNSET, Answer, Body, Given, Listing, Resource, Version, View, since, wire
 from pilvi.kernel.policy import Rule
@@ -93,12 +94,14 @@ def create(ctx: Context, keypair: CreateKeyPair) -> Any:
     public = keypair.public_key
     if public is None:
         private, public = operations.generate() if keypair.type == "ssh" else operations.generate_certificate(keypair.user_id or ctx.user_id)
-    with ctx.program.db.transaction() as tx:
+    wider = ctx.version >= Version(2, 92)
+
+    def write(tx: Transaction) -> KeyPair:
         own = ctx.program.context(tx, ctx.caller, request_id=ctx.request_id)
         user_id = _user(own, keypair.user_id, CREATE)
-        made: KeyPair = operations.create(
-            own, user_id=user_id, name=keypair.name, public_key=public, kind=keypair.type, wider_names=ctx.version >= Version(2, 92)
-        )
+        return operations.create(own, user_id=user_id, name=keypair.name, public_key=public, kind=keypair.type, wider_names=wider)
+
+    made = ctx.program.db.run(write)
     view = KeyPairView(
         name=made.name, public_key=made.public_key, fingerprint=made.fingerprint, type=made.type, user_id=made.user_id,
         private_key=private or UNSET,

@@ -24,10 +24,10 @@ def index(ctx: Context) -> list[Aggregate]:
 
 
 def get(ctx: Context, ref: str) -> Aggregate:
-    """The aggregate by its number; raises NotFound."""
+    """The aggregate by its number, to be changed where one writes; raises NotFound."""
     if not _NUMBER.match(ref):
         raise Invalid(f"Invalid aggregate id {ref[:100]}: a number is expected.", field="aggregate_id")
-    aggregate = ctx.db.get(Aggregate, int(ref))
+    aggregate = ctx.db.get_to_change(Aggregate, int(ref))
     if aggregate is None:
         raise NotFound(f"Aggregate {ref} could not be found.")
     return aggregate
@@ -60,13 +60,15 @@ def set_metadata(ctx: Context, ref: str, changes: Mapping[str, str | None]) -> A
     """Write metadata; None takes a key away.  The zone's key moves the hosts into that zone."""
     aggregate = get(ctx, ref)
     zone = changes.get(ZONE)
-    members = hosts(ctx, [aggregate])[aggregate.id] if ZONE in changes else []
+    everyone = hosts(ctx, [aggregate])[aggregate.id]
+    ctx.db.lock_all(ComputeHost, ComputeHost.c.host.in_(everyone))
+    members = everyone if ZONE in changes else []
     if zone is not None:
         _check_zone(ctx, aggregate, _zone(zone), members)
     elif members and aggregate.metadata.get(ZONE):
         _check_empty(ctx, members)
     metadata = {key: value for key, value in {**aggregate.metadata, **changes}.items() if value is not None}
-    _note(ctx, hosts(ctx, [aggregate])[aggregate.id])
+    _note(ctx, everyone)
     return ctx.db.change(aggregate, metadata=metadata, updated_at=clock.now())
 
 
@@ -81,7 +83,7 @@ def delete(ctx: Context, ref: str) -> None:
 def add_host(ctx: Context, ref: str, host: str) -> Aggregate:
     """Add a host; it may be in one zone only, and may not change its zone while it has servers."""
     aggregate = get(ctx, ref)
-    if ctx.db.get(ComputeHost, host) is None:
+    if ctx.db.get_to_change(ComputeHost, host) is None:  # one at a time puts it into a zone
         raise NotFound(f"Compute host {host} could not be found.")
     if ctx.db.get(AggregateHost, aggregate.id, host):
         raise Conflict(f"Cannot add host {host} in aggregate {ref}: host already exists.")
@@ -95,6 +97,7 @@ def add_host(ctx: Context, ref: str, host: str) -> Aggregate:
 def remove_host(ctx: Context, ref: str, host: str) -> Aggregate:
     """Take a host out."""
     aggregate = get(ctx, ref)
+    ctx.db.get_to_change(ComputeHost, host)  # before what is written of it, as who forgets it takes them
     if aggregate.metadata.get(ZONE) and ctx.db.get(AggregateHost, aggregate.id, host):
         _check_empty(ctx, [host])
     if not ctx.db.delete(AggregateHost, AggregateHost.c.aggregate_id == aggregate.id, AggregateHost.c.host == host):

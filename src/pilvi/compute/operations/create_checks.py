@@ -196,7 +196,7 @@ def metadata(ctx: Context, items: dict[str, str]) -> None:
 def server_group(ctx: Context, ref: str) -> ServerGroup | None:
     if not ref:
         return None
-    found = ctx.db.get(ServerGroup, ref)
+    found = ctx.db.get_to_build_on(ServerGroup, ref)
     if found is None or (found.project_id != ctx.project_id and not ctx.is_admin):
         raise Invalid(f"Instance group {ref} could not be found.", field="group")
     return found

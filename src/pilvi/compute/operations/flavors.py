@@ -66,6 +66,14 @@ def get(ctx: Context, ref: str) -> Flavor:
     return flavor
 
 
+def to_change(ctx: Context, ref: str) -> Flavor:
+    """The same, locked."""
+    flavor = ctx.db.get_to_change(Flavor, get(ctx, ref).id)
+    if flavor is None:
+        raise FlavorNotFound(f"Flavor {ref} could not be found.")
+    return flavor
+
+
 def create(
     ctx: Context, *, name: str, vcpus: int, ram: int, disk: int, flavorid: str | None = None, ephemeral: int = 0, swap: int = 0,
     rxtx_factor: float = 1.0, is_public: bool = True, description: str | None = None,
@@ -90,12 +98,12 @@ def create(
 
 def describe(ctx: Context, ref: str, description: str | None) -> Flavor:
     """Change what is said of a flavor."""
-    return ctx.db.change(get(ctx, ref), description=description, updated_at=clock.now())
+    return ctx.db.change(to_change(ctx, ref), description=description, updated_at=clock.now())
 
 
 def delete(ctx: Context, ref: str) -> None:
     """Withdraw a flavor; servers that have it keep it."""
-    flavor = get(ctx, ref)
+    flavor = to_change(ctx, ref)
     ctx.db.delete(FlavorAccess, FlavorAccess.c.flavorid == flavor.flavorid)
     ctx.db.remove(flavor)
 
@@ -120,7 +128,7 @@ def bootstrap(program: Program) -> None:
 
 def set_specs(ctx: Context, ref: str, specs: dict[str, str], *, known: bool) -> dict[str, str]:
     """Add or overwrite extra specs; answers those that were sent.  `known`: hold known namespaces to what they have."""
-    flavor = get(ctx, ref)
+    flavor = to_change(ctx, ref)
     for key, value in specs.items():
         if not _KEY.match(key):
             sentence = f"Invalid input for field extra_specs: the key '{key[:100]}' may hold letters, digits, spaces, and . _ : -"
@@ -135,16 +143,19 @@ def set_specs(ctx: Context, ref: str, specs: dict[str, str], *, known: bool) -> 
 
 def spec(ctx: Context, ref: str, key: str) -> str:
     """The value of one extra spec; raises NotFound."""
-    flavor = get(ctx, ref)
+    return _spec(get(ctx, ref), key)
+
+
+def _spec(flavor: Flavor, key: str) -> str:
     if key not in flavor.extra_specs:
-        raise NotFound(f"Flavor {ref} has no extra specs with key {key}.")
+        raise NotFound(f"Flavor {flavor.flavorid} has no extra specs with key {key}.")
     return flavor.extra_specs[key]
 
 
 def remove_spec(ctx: Context, ref: str, key: str) -> None:
     """Take one extra spec away; raises NotFound."""
-    spec(ctx, ref, key)
-    flavor = get(ctx, ref)
+    flavor = to_change(ctx, ref)
+    _spec(flavor, key)
     ctx.db.change(flavor, extra_specs={name: value for name, value in flavor.extra_specs.items() if name != key}, updated_at=clock.now())
 
 
@@ -163,7 +174,7 @@ def add_access(ctx: Context, ref: str, project_id: str) -> list[FlavorAccess]:
     """Let a project use the flavor."""
     from pilvi import identity
 
-    flavor = get(ctx, ref)
+    flavor = to_change(ctx, ref)
     if flavor.is_public:
         raise Conflict("Can not add access to a public flavor.")
     if "identity" in ctx.program.services and not identity.project_exists(ctx.db, project_id):

@@ -116,6 +116,8 @@ def forget(ctx: Context, record: ServiceRecord) -> None:
     row = record.host_row
     if row is None:
         raise Invalid(f"A {record.binary} service is part of the program; it cannot be deleted.")
+    if ctx.db.lock(ComputeHost, row.host) is None:
+        raise NotFound(f"Service {record.id} could not be found.")
     if ctx.db.count(Server, sa.or_(Server.c.host == row.host, Server.c.other_host == row.host), Server.c.deleted_at.is_(None)):
         raise Conflict("Unable to delete compute service that is hosting instances. Migrate or delete the instances first.")
     ctx.db.delete(AggregateHost, AggregateHost.c.host == row.host)
