@@ -116,7 +116,8 @@ def need_region(ctx: Context, region_id: str) -> Region:
 
 def _all_locked(ctx: Context) -> dict[str, Region]:
     """All regions, by their ids: the tree is changed by one at a time, for two at once might close a circle."""
-    return {one.id: one for one in ctx.db.lock_all(Region)}
+    ctx.db.lock_all(Region)
+    return {one.id: one for one in ctx.db.all(Region)}  # with those that were added while this waited
 
 
 def _add(ctx: Context, region_id: str, region: CreateRegion, request: Request) -> Region:

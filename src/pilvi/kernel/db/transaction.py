@@ -106,7 +106,10 @@ class Transaction:
             self.hold(kind, key)
 
     def lock_all(self, kind: type[R], *where: Where) -> list[R]:
-        """All rows that fit, each as by `lock`, in the order of their keys."""
+        """All rows that fit, each as by `lock`, in the order of their keys.
+
+        What is added while this waits is not among them: what they belong to is locked first, by a statement of its own.
+        """
         statement = sa.select(kind.t).where(*where).order_by(*(kind.c[name] for name in kind.keys))
         return self.load(kind, statement.with_for_update())
 
