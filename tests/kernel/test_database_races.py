@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,8 @@ import pytest
 
 from pilvi.block_storage.service import SERVICE as BLOCK_STORAGE
 from pilvi.block_storage.settings import Settings as BlockStorageSettings
-from pilvi.kernel.config import KernelSettings
 from pilvi.kernel.db import Database, Key, Row
 from pilvi.kernel.errors import PilviError
-from pilvi.kernel.testing import databases
 from pilvi.kernel.testing.cloud import Cloud, Told
 from pilvi.kernel.workflows import Worker
 from pilvi.kernel.workflows.store import Work
@@ -28,12 +25,9 @@ from pilvi.placement.service import SERVICE as PLACEMENT
 from pilvi.placement.settings import Settings as PlacementSettings
 from pilvi.placement.tables import Stock
 from tests.kernel import things
+from tests.kernel.races import Two, at_once, programs, statuses
 
-THREADS = 8
 SECTIONS: dict[str, type] = {"placement": PlacementSettings, "network": NetworkSettings, "block_storage": BlockStorageSettings}
-RaceSettings = msgspec.defstruct(
-    "RaceSettings", [(name, kind, msgspec.field(default_factory=kind)) for name, kind in SECTIONS.items()], bases=(KernelSettings,), kw_only=True
-)
 
 
 class Step(Row, table="things_steps"):
@@ -44,43 +38,15 @@ class Step(Row, table="things_steps"):
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> Iterator[tuple[Cloud, Cloud]]:
-    """Two programs, each with its own state folder, on one database."""
-    database = {"url": databases.url(tmp_path / "first"), "durability": "none"}
-    made = [
-        Cloud(
-            tmp_path / name, [PLACEMENT, NETWORK, BLOCK_STORAGE, things.SERVICE], RaceSettings, host=name, database=database,
-            network={"driver": "fake"}, block_storage={"driver": "fake"},
-        )
-        for name in ("first", "second")
-    ]  # fmt: skip
+def two(tmp_path: Path) -> Iterator[Two]:
     things.WORLD.clear()
     things.TROUBLE.clear()
-    for cloud in made:
-        cloud.start()
-    yield made[0], made[1]
-    for cloud in made:
-        cloud.stop()
+    services = [PLACEMENT, NETWORK, BLOCK_STORAGE, things.SERVICE]
+    with programs(tmp_path, services, SECTIONS, network={"driver": "fake"}, block_storage={"driver": "fake"}) as clouds:
+        yield clouds
 
 
-def at_once(clouds: tuple[Cloud, Cloud], act: Callable[[Cloud, int], Any], times: int = 2) -> list[Any]:
-    """What `act` answered in eight threads of each program, all of which begin in the same moment."""
-    gate = threading.Barrier(2 * THREADS)
-
-    def work(number: int) -> list[Any]:
-        gate.wait(30)
-        return [act(clouds[number % 2], number * times + turn) for turn in range(times)]
-
-    with ThreadPoolExecutor(2 * THREADS) as pool:
-        return [answer for answers in pool.map(work, range(2 * THREADS)) for answer in answers]
-
-
-def statuses(told: list[Told]) -> Counter[int]:
-    assert all(one.status < 500 for one in told), [one for one in told if one.status >= 500][:3]
-    return Counter(one.status for one in told)
-
-
-def test_a_quota_is_not_overrun(two: tuple[Cloud, Cloud]) -> None:
+def test_a_quota_is_not_overrun(two: Two) -> None:
     told = at_once(two, lambda cloud, _: cloud.post("/volume/v3/volumes", {"volume": {"size": 1}}), times=1)
     assert statuses(told) == {202: 10, 413: 6}, "ten volumes are the default limit"
     told = at_once(two, lambda cloud, number: cloud.post("/network/v2.0/routers", {"router": {"name": str(number)}}), times=1)
@@ -88,7 +54,7 @@ def test_a_quota_is_not_overrun(two: tuple[Cloud, Cloud]) -> None:
     assert len(two[0].get("/network/v2.0/routers").json()["routers"]) == 10
 
 
-def test_an_address_is_not_given_twice(two: tuple[Cloud, Cloud]) -> None:
+def test_an_address_is_not_given_twice(two: Two) -> None:
     network = two[0].post("/network/v2.0/networks", {"network": {}}).json()["network"]["id"]
     subnet = {"network_id": network, "ip_version": 4, "cidr": "10.0.0.0/27", "enable_dhcp": False}
     assert two[0].post("/network/v2.0/subnets", {"subnet": subnet}).status == 201
@@ -104,14 +70,14 @@ def test_an_address_is_not_given_twice(two: tuple[Cloud, Cloud]) -> None:
     assert statuses(told) == {201: 1, 409: 15}
 
 
-def test_overlapping_subnets_are_not_made_at_once(two: tuple[Cloud, Cloud]) -> None:
+def test_overlapping_subnets_are_not_made_at_once(two: Two) -> None:
     network = two[0].post("/network/v2.0/networks", {"network": {}}).json()["network"]["id"]
     body = {"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.1.0.0/24"}}
     told = at_once(two, lambda cloud, _: cloud.post("/network/v2.0/subnets", body), times=1)
     assert statuses(told)[201] == 1, statuses(told)
 
 
-def test_a_network_does_not_go_from_under_a_port(two: tuple[Cloud, Cloud]) -> None:
+def test_a_network_does_not_go_from_under_a_port(two: Two) -> None:
     for _ in range(6):
         network = two[0].post("/network/v2.0/networks", {"network": {}}).json()["network"]["id"]
 
@@ -129,7 +95,7 @@ def test_a_network_does_not_go_from_under_a_port(two: tuple[Cloud, Cloud]) -> No
             assert two[1].delete(f"/network/v2.0/ports/{one.json()['port']['id']}").status == 204
 
 
-def test_a_host_is_not_overcommitted(two: tuple[Cloud, Cloud]) -> None:
+def test_a_host_is_not_overcommitted(two: Two) -> None:
     say = {"person": "admin", "version": "placement 1.39"}
     provider = two[0].post("/placement/resource_providers", {"name": "host"}, **say).json()
     inventories = {"resource_provider_generation": provider["generation"], "inventories": {"VCPU": {"total": 10, "allocation_ratio": 1.0}}}
@@ -154,7 +120,7 @@ def test_a_host_is_not_overcommitted(two: tuple[Cloud, Cloud]) -> None:
         assert [stock.used for stock in tx.all(Stock)] == [0]
 
 
-def test_claims_wait_for_each_other_but_never_in_a_circle(two: tuple[Cloud, Cloud], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claims_wait_for_each_other_but_never_in_a_circle(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL lets a circle stand for a second before it breaks it: a boot storm must not live on that."""
     say = {"person": "admin", "version": "placement 1.39"}
     hosts, amounts = [], {"VCPU": 1, "MEMORY_MB": 64, "DISK_GB": 1}
@@ -187,7 +153,7 @@ def test_claims_wait_for_each_other_but_never_in_a_circle(two: tuple[Cloud, Clou
     assert clashes == []
 
 
-def test_a_workflow_is_run_by_one_worker_at_a_time(two: tuple[Cloud, Cloud], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workflow_is_run_by_one_worker_at_a_time(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: Counter[str] = Counter()
     held: dict[str, str] = {}  # subject -> who runs its workflow
     crowds: list[str] = []
@@ -226,7 +192,7 @@ def test_a_workflow_is_run_by_one_worker_at_a_time(two: tuple[Cloud, Cloud], mon
     assert crowds == []
 
 
-def test_those_who_add_to_one_row_add_up(two: tuple[Cloud, Cloud]) -> None:
+def test_those_who_add_to_one_row_add_up(two: Two) -> None:
     with two[0].program.db.transaction() as tx:
         tx.insert(Step(name="sum"))
 
@@ -246,7 +212,7 @@ def test_those_who_add_to_one_row_add_up(two: tuple[Cloud, Cloud]) -> None:
     assert step.times == 32
 
 
-def test_what_many_put_at_once_is_there_once(two: tuple[Cloud, Cloud]) -> None:
+def test_what_many_put_at_once_is_there_once(two: Two) -> None:
     def put(cloud: Cloud, number: int) -> None:
         cloud.program.db.run(lambda tx: tx.put(Step(name="put", times=number + 1)))
 
@@ -255,7 +221,7 @@ def test_what_many_put_at_once_is_there_once(two: tuple[Cloud, Cloud]) -> None:
         assert tx.count(Step, Step.c.name == "put", Step.c.times > 0) == 1
 
 
-def test_what_two_transactions_take_crosswise_is_taken_in_the_end(two: tuple[Cloud, Cloud]) -> None:
+def test_what_two_transactions_take_crosswise_is_taken_in_the_end(two: Two) -> None:
     with two[0].program.db.transaction() as tx:
         tx.insert_all([Step(name="a"), Step(name="b")])
 
@@ -272,7 +238,7 @@ def test_what_two_transactions_take_crosswise_is_taken_in_the_end(two: tuple[Clo
         assert [step.times for step in tx.all(Step)] == [16, 16]
 
 
-def test_one_of_many_changes_wins(two: tuple[Cloud, Cloud]) -> None:
+def test_one_of_many_changes_wins(two: Two) -> None:
     with two[0].program.db.transaction() as tx:
         row = tx.insert(Step(name="prize"))
 

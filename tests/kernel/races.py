@@ -1,0 +1,91 @@
+"""What tests of races share: two programs on one database, eight threads in each that begin at once, and what they may not leave behind."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from pilvi.kernel.config import KernelSettings
+from pilvi.kernel.service import Service
+from pilvi.kernel.testing import databases
+from pilvi.kernel.testing.cloud import Cloud, Told
+
+THREADS = 8
+ROUNDS = 5  # of each race: a single one may miss the moment
+Two = tuple[Cloud, Cloud]
+
+
+@contextmanager
+def programs(folder: Path, services: Sequence[Service], sections: Mapping[str, type], **settings: Any) -> Iterator[Two]:
+    """Two running programs, each with its own state folder, on one database; `sections` are their services' settings."""
+    fields = [(name, kind, msgspec.field(default_factory=kind)) for name, kind in sections.items()]
+    kind = msgspec.defstruct("RaceSettings", fields, bases=(KernelSettings,), kw_only=True)
+    database = {"url": databases.url(folder / "first"), "durability": "none"}
+    first, second = (Cloud(folder / name, services, kind, host=name, database=database, **settings) for name in ("first", "second"))
+    for cloud in (first, second):
+        cloud.start()
+    yield first, second
+    for cloud in (first, second):
+        cloud.stop()
+
+
+def at_once(clouds: Two, act: Callable[[Cloud, int], Any], times: int = 2) -> list[Any]:
+    """What `act` answered in eight threads of each program, all of which begin in the same moment."""
+    gate = threading.Barrier(2 * THREADS)
+
+    def work(number: int) -> list[Any]:
+        gate.wait(30)
+        return [act(clouds[number % 2], number * times + turn) for turn in range(times)]
+
+    with ThreadPoolExecutor(2 * THREADS) as pool:
+        return [answer for answers in pool.map(work, range(2 * THREADS)) for answer in answers]
+
+
+def statuses(told: list[Told]) -> Counter[int]:
+    assert all(one.status < 500 for one in told), [one for one in told if one.status >= 500][:3]
+    return Counter(one.status for one in told)
+
+
+def rows(cloud: Cloud, *where: Any) -> list[Any]:
+    """The rows that fit, read from the table itself."""
+    with cloud.program.db.transaction(write=False) as tx:
+        return tx.rows(sa.select(sa.literal_column("*")).where(*where))
+
+
+Made = dict[str, str]  # the ids of what a race is about, by what they are
+
+
+class Race(NamedTuple):
+    """Some delete a thing while others add to it: then either it is there, or nothing of what was added is left behind."""
+
+    at: str  # its path: what is deleted, and asked for afterwards
+    add: Callable[[Cloud, Made, int], Told]
+    left: Callable[[Cloud, Made], Sequence[Any]]  # what would be left behind
+    delete: Callable[[Cloud, Made], Told] | None = None  # where it is more than a DELETE of the path
+
+
+def run(clouds: Two, race: Race, make: Callable[[Cloud], Made], *, add: int = 3, **say: Any) -> None:
+    """Have the race run a few times, `add` adding for each who deletes; on SQLite once, where each writer is alone."""
+    for _ in range(1 if databases.kind() == "sqlite" else ROUNDS):
+        made = make(clouds[0])
+        place = race.at.format(**made)
+
+        def act(cloud: Cloud, number: int, made: Made = made, place: str = place) -> tuple[str, Told]:
+            if number % (add + 1):
+                return "add", race.add(cloud, made, number)
+            return "delete", race.delete(cloud, made) if race.delete is not None else cloud.delete(place, **say)
+
+        answers = at_once(clouds, act, times=1)
+        counted = {what: statuses([told for one, told in answers if one == what]) for what in ("add", "delete")}
+        gone = clouds[1].get(place, **say).status == 404
+        assert gone == any(status < 300 for status in counted["delete"]), counted
+        assert not gone or not race.left(clouds[0], made), f"left behind: {race.left(clouds[0], made)}; answers: {counted}"
+        assert gone or any(status < 300 for status in counted["add"]), f"refused for nothing: {answers}"
