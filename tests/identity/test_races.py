@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from pilvi.kernel.context import Caller
 from pilvi.kernel.ids import new_hex
 from pilvi.kernel.testing import people
 from pilvi.kernel.testing.cloud import Cloud, Told
-from tests.kernel.races import Made, Race, Two, at_once, programs, rows, run, statuses
+from tests.kernel.races import Add, Made, Race, Two, at_once, fill, left, post, programs, put, run, statuses
 
 V3 = "/identity/v3"
 
@@ -68,8 +68,10 @@ def _world(cloud: Cloud) -> Made:
     name = new_hex()
     made = {"name": name, "region": name}
     for kind in ("project", "user", "group", "role", "domain"):
-        more = {"enabled": False} if kind == "domain" else {"domain_id": "default"} if kind != "role" else {}
+        more = {"domain_id": "default"} if kind in ("project", "user", "group") else {}
         made[kind] = _make(cloud, f"{kind}s", **{kind: {"name": name, **more}})
+    made["inner"] = _make(cloud, "projects", project={"name": name, "domain_id": made["domain"]})
+    cloud.patch(f"{V3}/domains/{made['domain']}", {"domain": {"enabled": False}}, person="admin")
     made["other_user"] = _make(cloud, "users", user={"name": f"other {name}", "domain_id": "default"})
     made["other_role"] = _make(cloud, "roles", role={"name": f"other {name}"})
     made["service"] = _make(cloud, "services", service={"type": "t"})
@@ -91,136 +93,113 @@ def _world(cloud: Cloud) -> Made:
     return made
 
 
-def _post(path: str, person: str = "admin", **body: Any) -> Callable[[Cloud, Made, int], Told]:
-    """To post this; in path, person and body {name} stands for an id, {number} for a number of one's own."""
-    template = msgspec.json.encode(body).decode()
-
-    def add(cloud: Cloud, made: Made, number: int) -> Told:
-        return cloud.post(V3 + path.format(**made), msgspec.json.decode(_fill(template, made, number)), person=_fill(person, made, number))
-
-    return add
-
-
-def _put(path: str, **body: Any) -> Callable[[Cloud, Made, int], Told]:
-    return lambda cloud, made, number: cloud.put(V3 + path.format(**made), body or None, person="admin")
-
-
-def _fill(text: str, made: Made, number: int) -> str:
-    for name, value in {**made, "number": str(number)}.items():
-        text = text.replace("<" + name + ">", value)
-    return text
-
-
-def _left(column: Any, of: str, *where: Any) -> Callable[[Cloud, Made], list[Any]]:
-    """The rows that refer to what is gone."""
-    return lambda cloud, made: rows(cloud, column == made[of], *where)
-
-
-def _without_domain(cloud: Cloud, made: Made) -> Told:
-    """A domain is disabled, then deleted."""
-    cloud.patch(f"{V3}/domains/{made['domain']}", {"domain": {"enabled": False}}, person="admin")
-    return cloud.delete(f"{V3}/domains/{made['domain']}", person="admin")
-
-
-DOMAIN, PROJECT, USER, GROUP, ROLE = (f"{V3}/{kind}s/{{{kind}}}" for kind in ("domain", "project", "user", "group", "role"))
-SERVICE_AT, REGION, ENDPOINT = V3 + "/services/{service}", V3 + "/regions/{region}", V3 + "/endpoints/{endpoint}"
-REGISTERED = V3 + "/registered_limits/{registered}"
-ENDPOINT_GROUP, TRUST = V3 + "/OS-EP-FILTER/endpoint_groups/{endpoint_group}", V3 + "/OS-TRUST/trusts/{trust}"
-APPLICATION, RULE = V3 + "/users/{user}/application_credentials/{application}", V3 + "/users/{user}/access_rules/{rule}"
+DOMAIN, PROJECT, USER, GROUP, ROLE = (f"{V3}/{kind}s/<{kind}>" for kind in ("domain", "project", "user", "group", "role"))
+SERVICE_AT, REGION, ENDPOINT = V3 + "/services/<service>", V3 + "/regions/<region>", V3 + "/endpoints/<endpoint>"
+REGISTERED = V3 + "/registered_limits/<registered>"
+ENDPOINT_GROUP, TRUST = V3 + "/OS-EP-FILTER/endpoint_groups/<endpoint_group>", V3 + "/OS-TRUST/trusts/<trust>"
+APPLICATION, RULE = V3 + "/users/<user>/application_credentials/<application>", V3 + "/users/<user>/access_rules/<rule>"
 OWNER = '{"user_id":"<user>","project_id":"<project>"}'
-ON_PROJECT, ON_DOMAIN = "/projects/{project}/users/{user}/roles/{role}", "/domains/{domain}/users/{user}/roles/{role}"
-GIVEN, GIVEN_GROUP = "/OS-EP-FILTER/projects/{project}/endpoints/{endpoint}", "/OS-EP-FILTER/endpoint_groups/{endpoint_group}/projects/{project}"
-BY_GROUP = "/projects/{project}/groups/{group}/roles/{role}"
-NEW_APPLICATION = _post(
-    "/users/{user}/application_credentials", OWNER,
+ON_PROJECT, ON_DOMAIN = V3 + "/projects/<project>/users/<user>/roles/<role>", V3 + "/domains/<domain>/users/<user>/roles/<role>"
+GIVEN = V3 + "/OS-EP-FILTER/projects/<project>/endpoints/<endpoint>"
+GIVEN_GROUP = V3 + "/OS-EP-FILTER/endpoint_groups/<endpoint_group>/projects/<project>"
+BY_GROUP = V3 + "/projects/<project>/groups/<group>/roles/<role>"
+NEW_APPLICATION = post(
+    V3 + "/users/<user>/application_credentials", person=OWNER,
     application_credential={"name": "<number>", "access_rules": [{"service": "s", "method": "GET", "path": "/<number>"}]},
 )  # fmt: skip
-NEW_ENDPOINT = _post("/endpoints", endpoint={"service_id": "<service>", "region_id": "<region>", "interface": "public", "url": "http://x"})
-NEW_LIMIT = _post("/limits", limits=[{"service_id": "<service>", "resource_name": "r", "project_id": "<project>", "resource_limit": 1}])
+NEW_ENDPOINT = post(V3 + "/endpoints", endpoint={"service_id": "<service>", "region_id": "<region>", "interface": "public", "url": "http://x"})
+NEW_LIMIT = post(V3 + "/limits", limits=[{"service_id": "<service>", "resource_name": "r", "project_id": "<project>", "resource_limit": 1}])
 _TRUST = {"trustor_user_id": "<user>", "trustee_user_id": "<other_user>", "impersonation": False}
-NEW_TRUST = _post("/OS-TRUST/trusts", OWNER, trust=_TRUST)
-LENT_ON = _post("/OS-TRUST/trusts", '{"user_id":"<user>","trust_id":"<trust>"}', trust=_TRUST)
+NEW_TRUST = post(V3 + "/OS-TRUST/trusts", person=OWNER, trust=_TRUST)
+LENT_ON = post(V3 + "/OS-TRUST/trusts", person='{"user_id":"<user>","trust_id":"<trust>"}', trust=_TRUST)
 ALIVE = Trust.c.deleted_at.is_(None)
 
 
-def _ec2(**more: str) -> Callable[[Cloud, Made, int], Told]:
-    return _post("/users/{user}/credentials/OS-EC2", _as(user_id="<user>", project_id="<project>", **more), tenant_id="<project>")
+def _ec2(**more: str) -> Add:
+    return post(V3 + "/users/<user>/credentials/OS-EC2", person=_as(user_id="<user>", project_id="<project>", **more), tenant_id="<project>")
 
 
 RACES = {
-    "user in a domain": Race(DOMAIN, _post("/users", user={"name": "<number>", "domain_id": "<domain>"}), _left(User.c.domain_id, "domain")),
-    "group in a domain": Race(DOMAIN, _post("/groups", group={"name": "<number>", "domain_id": "<domain>"}), _left(Group.c.domain_id, "domain")),
-    "role in a domain": Race(DOMAIN, _post("/roles", role={"name": "<number>", "domain_id": "<domain>"}), _left(Role.c.domain_id, "domain")),
-    "project in a domain": Race(
-        DOMAIN, _post("/projects", project={"name": "<number>", "domain_id": "<domain>"}), _left(Project.c.domain_id, "domain"), _without_domain
+    "user in a domain": Race(DOMAIN, post(V3 + "/users", user={"name": "<number>", "domain_id": "<domain>"}), left(User.c.domain_id, "domain")),
+    "group in a domain": Race(DOMAIN, post(V3 + "/groups", group={"name": "<number>", "domain_id": "<domain>"}), left(Group.c.domain_id, "domain")),
+    "role in a domain": Race(DOMAIN, post(V3 + "/roles", role={"name": "<number>", "domain_id": "<domain>"}), left(Role.c.domain_id, "domain")),
+    "project in a project of a domain": Race(
+        DOMAIN, post(V3 + "/projects", project={"name": "<number>", "parent_id": "<inner>"}), left(Project.c.domain_id, "domain")
     ),
-    "settings of a domain": Race(DOMAIN, _put("/domains/{domain}/config", config={"ldap": {"url": "u"}}), _left(DomainConfig.c.domain_id, "domain")),
-    "grant on a domain": Race(DOMAIN, _put(ON_DOMAIN), _left(Assignment.c.target_id, "domain")),
+    "settings of a domain": Race(
+        DOMAIN, put(V3 + "/domains/<domain>/config", config={"ldap": {"url": "u"}}), left(DomainConfig.c.domain_id, "domain")
+    ),
+    "grant on a domain": Race(DOMAIN, put(ON_DOMAIN), left(Assignment.c.target_id, "domain")),
     "project below a project": Race(
-        PROJECT, _post("/projects", project={"name": "<name> <number>", "parent_id": "<project>"}), _left(Project.c.parent_id, "project")
+        PROJECT, post(V3 + "/projects", project={"name": "<name> <number>", "parent_id": "<project>"}), left(Project.c.parent_id, "project")
     ),
-    "grant on a project": Race(PROJECT, _put(ON_PROJECT), _left(Assignment.c.target_id, "project")),
-    "grant to a user": Race(USER, _put(ON_PROJECT), _left(Assignment.c.actor_id, "user")),
-    "grant to a group": Race(GROUP, _put(BY_GROUP), _left(Assignment.c.actor_id, "group")),
-    "grant of a role": Race(ROLE, _put(ON_PROJECT), _left(Assignment.c.role_id, "role")),
-    "role of the system to a user": Race(USER, _put("/system/users/{user}/roles/{role}"), _left(Assignment.c.actor_id, "user")),
-    "role that implies": Race(ROLE, _put("/roles/{role}/implies/{other_role}"), _left(Implication.c.prior_id, "role")),
-    "role that is implied": Race(ROLE, _put("/roles/{other_role}/implies/{role}"), _left(Implication.c.implied_id, "role")),
-    "member of a group": Race(GROUP, _put("/groups/{group}/users/{user}"), _left(GroupMember.c.group_id, "group")),
-    "user in a group": Race(USER, _put("/groups/{group}/users/{user}"), _left(GroupMember.c.user_id, "user")),
-    "application credential of a user": Race(USER, NEW_APPLICATION, _left(Application.c.user_id, "user")),
-    "access rule of a user": Race(USER, NEW_APPLICATION, _left(AccessRule.c.user_id, "user")),
-    "application credential in a project": Race(PROJECT, NEW_APPLICATION, _left(Application.c.project_id, "project")),
-    "ec2 keys of a user": Race(USER, _ec2(), _left(Credential.c.user_id, "user")),
-    "ec2 keys in a project": Race(PROJECT, _ec2(), _left(Credential.c.project_id, "project")),
-    "ec2 keys by a trust": Race(TRUST, _ec2(trust_id="<trust>"), _left(Credential.c.trust_id, "trust")),
+    "grant on a project": Race(PROJECT, put(ON_PROJECT), left(Assignment.c.target_id, "project")),
+    "grant to a user": Race(USER, put(ON_PROJECT), left(Assignment.c.actor_id, "user")),
+    "grant to a group": Race(GROUP, put(BY_GROUP), left(Assignment.c.actor_id, "group")),
+    "grant of a role": Race(ROLE, put(ON_PROJECT), left(Assignment.c.role_id, "role")),
+    "role of the system to a user": Race(USER, put(V3 + "/system/users/<user>/roles/<role>"), left(Assignment.c.actor_id, "user")),
+    "role that implies": Race(ROLE, put(V3 + "/roles/<role>/implies/<other_role>"), left(Implication.c.prior_id, "role")),
+    "role that is implied": Race(ROLE, put(V3 + "/roles/<other_role>/implies/<role>"), left(Implication.c.implied_id, "role")),
+    "member of a group": Race(GROUP, put(V3 + "/groups/<group>/users/<user>"), left(GroupMember.c.group_id, "group")),
+    "user in a group": Race(USER, put(V3 + "/groups/<group>/users/<user>"), left(GroupMember.c.user_id, "user")),
+    "application credential of a user": Race(USER, NEW_APPLICATION, left(Application.c.user_id, "user")),
+    "access rule of a user": Race(USER, NEW_APPLICATION, left(AccessRule.c.user_id, "user")),
+    "application credential in a project": Race(PROJECT, NEW_APPLICATION, left(Application.c.project_id, "project")),
+    "ec2 keys of a user": Race(USER, _ec2(), left(Credential.c.user_id, "user")),
+    "ec2 keys in a project": Race(PROJECT, _ec2(), left(Credential.c.project_id, "project")),
+    "ec2 keys by a trust": Race(TRUST, _ec2(trust_id="<trust>"), left(Credential.c.trust_id, "trust")),
     "ec2 keys by an application credential": Race(
-        APPLICATION, _ec2(application_credential_id="<application>"), _left(Credential.c.application_credential_id, "application")
+        APPLICATION, _ec2(application_credential_id="<application>"), left(Credential.c.application_credential_id, "application")
     ),
-    "trust of a user": Race(USER, NEW_TRUST, _left(Trust.c.trustor_user_id, "user", ALIVE)),
+    "trust of a user": Race(USER, NEW_TRUST, left(Trust.c.trustor_user_id, "user", ALIVE)),
     "trust for a user": Race(
-        USER, _post("/OS-TRUST/trusts", _as(user_id="<other_user>"), trust=_TRUST | {"trustor_user_id": "<other_user>", "trustee_user_id": "<user>"}),
-        _left(Trust.c.trustee_user_id, "user", ALIVE),
+        USER,
+        post(
+            V3 + "/OS-TRUST/trusts", person=_as(user_id="<other_user>"),
+            trust={"trustor_user_id": "<other_user>", "trustee_user_id": "<user>", "impersonation": False},
+        ),
+        left(Trust.c.trustee_user_id, "user", ALIVE),
     ),
-    "trust that is lent on": Race(TRUST, LENT_ON, _left(Trust.c.redelegated_trust_id, "trust", ALIVE)),
-    "trust that is lent on, of a user": Race(USER, LENT_ON, _left(Trust.c.trustor_user_id, "user", ALIVE)),
-    "endpoint of a service": Race(SERVICE_AT, NEW_ENDPOINT, _left(Endpoint.c.service_id, "service")),
-    "endpoint in a region": Race(REGION, NEW_ENDPOINT, _left(Endpoint.c.region_id, "region")),
-    "region in a region": Race(REGION, _post("/regions", region={"parent_region_id": "<region>"}), _left(Region.c.parent_region_id, "region")),
+    "trust that is lent on": Race(TRUST, LENT_ON, left(Trust.c.redelegated_trust_id, "trust", ALIVE)),
+    "trust that is lent on, of a user": Race(USER, LENT_ON, left(Trust.c.trustor_user_id, "user", ALIVE)),
+    "endpoint of a service": Race(SERVICE_AT, NEW_ENDPOINT, left(Endpoint.c.service_id, "service")),
+    "endpoint in a region": Race(REGION, NEW_ENDPOINT, left(Endpoint.c.region_id, "region")),
+    "region in a region": Race(REGION, post(V3 + "/regions", region={"parent_region_id": "<region>"}), left(Region.c.parent_region_id, "region")),
     "registered limit of a service": Race(
-        SERVICE_AT, _post("/registered_limits", registered_limits=[{"service_id": "<service>", "resource_name": "<number>", "default_limit": 1}]),
-        _left(RegisteredLimit.c.service_id, "service"),
+        SERVICE_AT, post(V3 + "/registered_limits", registered_limits=[{"service_id": "<service>", "resource_name": "<number>", "default_limit": 1}]),
+        left(RegisteredLimit.c.service_id, "service"),
     ),
-    "limit of a registered limit": Race(REGISTERED, NEW_LIMIT, _left(Limit.c.registered_limit_id, "registered")),
-    "limit of a service": Race(SERVICE_AT, NEW_LIMIT, _left(Limit.c.registered_limit_id, "registered")),
-    "limit of a project": Race(PROJECT, NEW_LIMIT, _left(Limit.c.project_id, "project")),
-    "endpoint for a project": Race(ENDPOINT, _put(GIVEN), _left(ProjectEndpoint.c.endpoint_id, "endpoint")),
-    "project with an endpoint": Race(PROJECT, _put(GIVEN), _left(ProjectEndpoint.c.project_id, "project")),
+    "limit of a registered limit": Race(REGISTERED, NEW_LIMIT, left(Limit.c.registered_limit_id, "registered")),
+    "limit of a service": Race(SERVICE_AT, NEW_LIMIT, left(Limit.c.registered_limit_id, "registered")),
+    "limit of a project": Race(PROJECT, NEW_LIMIT, left(Limit.c.project_id, "project")),
+    "endpoint for a project": Race(ENDPOINT, put(GIVEN), left(ProjectEndpoint.c.endpoint_id, "endpoint")),
+    "project with an endpoint": Race(PROJECT, put(GIVEN), left(ProjectEndpoint.c.project_id, "project")),
     "endpoint group for a project": Race(
-        ENDPOINT_GROUP, _put(GIVEN_GROUP),
-        _left(ProjectEndpointGroup.c.endpoint_group_id, "endpoint_group"),
+        ENDPOINT_GROUP, put(GIVEN_GROUP),
+        left(ProjectEndpointGroup.c.endpoint_group_id, "endpoint_group"),
     ),
     "project with an endpoint group": Race(
-        PROJECT, _put(GIVEN_GROUP), _left(ProjectEndpointGroup.c.project_id, "project")
+        PROJECT, put(GIVEN_GROUP), left(ProjectEndpointGroup.c.project_id, "project")
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RACES)
 def test_nothing_is_left_behind(two: Two, name: str) -> None:
-    run(two, RACES[name], _world, person="admin")
+    run(two, RACES[name], _world)
 
 
 def test_an_access_rule_that_is_used_stays(two: Two) -> None:
     """Or it is gone, and no application credential names it."""
-    new = _post("/users/{user}/application_credentials", OWNER, application_credential={"name": "<number>", "access_rules": [{"id": "<rule>"}]})
+    wanted = {"name": "<number>", "access_rules": [{"id": "<rule>"}]}
+    new = post(V3 + "/users/<user>/application_credentials", person=OWNER, application_credential=wanted)
 
     def unused(cloud: Cloud) -> Made:
         made = _world(cloud)
-        cloud.delete(APPLICATION.format(**made), person="admin")
+        cloud.delete(fill(APPLICATION, made), person="admin")
         return made
 
-    run(two, Race(RULE, new, _left(Application.c.user_id, "user")), unused, person="admin")
+    run(two, Race(RULE, new, left(Application.c.user_id, "user")), unused)
 
 
 NAMES = {

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,16 +25,22 @@ Two = tuple[Cloud, Cloud]
 
 
 @contextmanager
-def programs(folder: Path, services: Sequence[Service], sections: Mapping[str, type], **settings: Any) -> Iterator[Two]:
-    """Two running programs, each with its own state folder, on one database; `sections` are their services' settings."""
+def programs(
+    folder: Path, services: Sequence[Service], sections: Mapping[str, type], *, second: Sequence[str] = (), **settings: Any
+) -> Iterator[Two]:
+    """Two running programs, each with its own state folder, on one database; `sections` are their services' settings.
+
+    `second`: the second one's roles, all by default.  Without a bus between them the agents of one are not there for the other.
+    """
     fields = [(name, kind, msgspec.field(default_factory=kind)) for name, kind in sections.items()]
     kind = msgspec.defstruct("RaceSettings", fields, bases=(KernelSettings,), kw_only=True)
     database = {"url": databases.url(folder / "first"), "durability": "none"}
-    first, second = (Cloud(folder / name, services, kind, host=name, database=database, **settings) for name in ("first", "second"))
-    for cloud in (first, second):
+    first = Cloud(folder / "first", services, kind, host="first", database=database, **settings)
+    other = Cloud(folder / "second", services, kind, host="second", database=database, **{**settings, **({"roles": second} if second else {})})
+    for cloud in (first, other):
         cloud.start()
-    yield first, second
-    for cloud in (first, second):
+    yield first, other
+    for cloud in (first, other):
         cloud.stop()
 
 
@@ -61,31 +68,56 @@ def rows(cloud: Cloud, *where: Any) -> list[Any]:
 
 
 Made = dict[str, str]  # the ids of what a race is about, by what they are
+Add = Callable[[Cloud, Made, int], Told]
 
 
 class Race(NamedTuple):
     """Some delete a thing while others add to it: then either it is there, or nothing of what was added is left behind."""
 
-    at: str  # its path: what is deleted, and asked for afterwards
-    add: Callable[[Cloud, Made, int], Told]
+    at: str  # its path, which is deleted and asked for afterwards
+    add: Add
     left: Callable[[Cloud, Made], Sequence[Any]]  # what would be left behind
-    delete: Callable[[Cloud, Made], Told] | None = None  # where it is more than a DELETE of the path
+    delete: Add | None = None  # where it is not a DELETE of the path
 
 
-def run(clouds: Two, race: Race, make: Callable[[Cloud], Made], *, add: int = 3, **say: Any) -> None:
-    """Have the race run a few times, `add` adding for each who deletes; on SQLite once, where each writer is alone."""
+def fill(text: str, made: Made, number: int = 0) -> str:
+    """In paths, people and bodies <user> stands for the id of the user, and <number> for a number of one's own."""
+    for name, value in {**made, "number": str(number)}.items():
+        text = text.replace(f"<{name}>", value)
+    return text
+
+
+def ask(method: str, path: str, *, person: str = "admin", version: str = "", **body: Any) -> Add:
+    """To ask this of a cloud."""
+    template = msgspec.json.encode(body).decode()
+
+    def add(cloud: Cloud, made: Made, number: int) -> Told:
+        sent = msgspec.json.decode(fill(template, made, number)) or None
+        return cloud.say(method, fill(path, made, number), sent, person=fill(person, made, number), version=version)
+
+    return add
+
+
+post, put = partial(ask, "POST"), partial(ask, "PUT")
+
+
+def left(column: Any, of: str, *where: Any) -> Callable[[Cloud, Made], Sequence[Any]]:
+    """The rows that refer to what is gone."""
+    return lambda cloud, made: rows(cloud, column == made[of], *where)
+
+
+def run(clouds: Two, race: Race, make: Callable[[Cloud], Made], *, version: str = "") -> None:
+    """Have the race run a few times, three adding for each who deletes; on SQLite once, where each writer is alone."""
     for _ in range(1 if databases.kind() == "sqlite" else ROUNDS):
         made = make(clouds[0])
-        place = race.at.format(**made)
+        remove = race.delete or ask("DELETE", race.at, version=version)
 
-        def act(cloud: Cloud, number: int, made: Made = made, place: str = place) -> tuple[str, Told]:
-            if number % (add + 1):
-                return "add", race.add(cloud, made, number)
-            return "delete", race.delete(cloud, made) if race.delete is not None else cloud.delete(place, **say)
+        def act(cloud: Cloud, number: int, made: Made = made, remove: Add = remove) -> tuple[str, Told]:
+            return ("add", race.add(cloud, made, number)) if number % 8 > 1 else ("delete", remove(cloud, made, number))
 
         answers = at_once(clouds, act, times=1)
         counted = {what: statuses([told for one, told in answers if one == what]) for what in ("add", "delete")}
-        gone = clouds[1].get(place, **say).status == 404
+        gone = clouds[1].get(fill(race.at, made), person="admin", version=version).status == 404
         assert gone == any(status < 300 for status in counted["delete"]), counted
         assert not gone or not race.left(clouds[0], made), f"left behind: {race.left(clouds[0], made)}; answers: {counted}"
         assert gone or any(status < 300 for status in counted["add"]), f"refused for nothing: {answers}"
