@@ -13,6 +13,7 @@ fields of other versions are left out, and so is what is `UNSET`.  A `Query` is 
 from __future__ import annotations
 
 import re
+import threading
 import typing
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -29,6 +30,7 @@ from pilvi.kernel.http.versions import Version, version
 REQUIRED: Any = Ellipsis  # no default: the field must be there
 NEWEST = Version(9999, 0)
 OLDEST = Version(0, 0)
+_first = threading.Lock()  # msgspec learns a struct when it first decodes one: two threads that both are the first crash the process
 _NAMED = re.compile(r"(?:required|unknown) field `([^`]*)`")
 
 
@@ -173,9 +175,12 @@ def at_version(shape: type[Shape], at: Version) -> type[msgspec.Struct]:
     }  # fmt: skip
     absent["__specs__"], absent["__extra__"] = shape.__specs__, shape.__extra__
     lax = shape.__extra__ if isinstance(shape.__extra__, bool) else at <= shape.__extra__
-    return msgspec.defstruct(
+    made = msgspec.defstruct(
         shape.__name__, wanted, namespace=absent, rename=rename, kw_only=True, forbid_unknown_fields=not lax, module=shape.__module__
     )
+    with _first:
+        msgspec.json.Decoder(made)
+    return made
 
 
 def _at_version(hint: Any, at: Version) -> Any:

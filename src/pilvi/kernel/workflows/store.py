@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LEASE = 30.0  # seconds that a lease lasts unless renewed
 
 
+_decode_caller = msgspec.json.Decoder(Caller).decode
+
+
 class Work(Row, table="kernel_workflows", indexes=[("subject",), ("wake_at",)]):
     """A workflow that is not finished."""
 
@@ -69,6 +72,7 @@ class Store:
             if not kind.steps:
                 raise TypeError(f"{kind.__name__} has no steps")
             self.kinds[kind.__name__] = kind
+            msgspec.json.Decoder(kind)  # msgspec learns it now: two workers that both were the first to load one would crash the process
 
     # -- said by operations ----------------------------------------------------------------------
 
@@ -204,7 +208,7 @@ class Store:
     @staticmethod
     def caller(work: Work) -> Caller:
         """Who asked for it."""
-        return msgspec.json.decode(work.caller, type=Caller)
+        return _decode_caller(work.caller)
 
 
 def _alone(tx: Transaction, works: list[Work]) -> list[Work]:
