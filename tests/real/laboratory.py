@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import subprocess
 import time
@@ -89,11 +90,11 @@ class Rig:
         with self.controller.network():
             yield
 
-    def allow(self, protocol: str, *, port: int | None = None, group: str = "", **more: Any) -> None:
+    def allow(self, protocol: str, *, port: int | None = None, group: str = "", ether_type: str = "IPv4", **more: Any) -> None:
         """A rule that lets something in."""
         ports = {"port_range_min": port, "port_range_max": port} if port else {}
         self.api.network.create_security_group_rule(
-            security_group_id=group or self.group_id, direction="ingress", ether_type="IPv4", protocol=protocol, **ports, **more
+            security_group_id=group or self.group_id, direction="ingress", ether_type=ether_type, protocol=protocol, **ports, **more
         )
 
     def server(self, name: str, host: str, *, group: str = "open", **more: Any) -> Any:
@@ -118,10 +119,11 @@ class Rig:
         port = next(iter(self.api.network.ports(device_id=server_id)))
         return str(self.api.network.create_ip(floating_network_id=self.public_id, port_id=port.id).floating_ip_address)
 
-    def fixed(self, server_id: str) -> str:
+    def fixed(self, server_id: str, version: int = 4) -> str:
         """The server's address in its network."""
         port = next(iter(self.api.network.ports(device_id=server_id)))
-        return str(port.fixed_ips[0]["ip_address"])
+        found = [str(one["ip_address"]) for one in port.fixed_ips]
+        return next(one for one in found if ipaddress.ip_address(one).version == version)
 
     def ssh(self, address: str, command: str, *, within: float = 20) -> str | None:
         """What a command prints in a guest, logged in to from outside; None when that is not possible."""

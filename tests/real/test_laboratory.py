@@ -96,6 +96,20 @@ def test_servers_on_two_hosts_reach_each_other(rig: Rig, addresses: tuple[str, s
     assert big == "yes", "what fills the network's MTU fits into the tunnel"
 
 
+def test_servers_on_two_hosts_reach_each_other_by_addresses_that_the_router_announces(rig: Rig, addresses: tuple[str, str]) -> None:
+    modes = {"ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"}
+    subnet = rig.api.network.create_subnet(network_id=rig.network_id, ip_version=6, cidr="fd00:20::/64", **modes)
+    rig.allow("ipv6-icmp", ether_type="IPv6")
+    rig.api.network.add_interface_to_router(rig.router_id, subnet_id=subnet.id)
+    for server, address in zip((rig.one, rig.two), addresses):
+        own = rig.fixed(server.id, 6)
+        has_it = f"ip -6 addr show dev eth0 | grep -q '{own}/64' && echo yes"
+        until(f"the guest has {own}", lambda address=address, has_it=has_it: rig.ssh(address, has_it) == "yes", 60)
+    assert rig.pings(addresses[0], rig.fixed(rig.two.id, 6))
+    assert rig.pings(addresses[1], rig.fixed(rig.one.id, 6))
+    assert rig.pings(addresses[1], "fd00:20::1"), "the router is on one of the hosts"
+
+
 def test_security_groups_hold_across_hosts(rig: Rig, addresses: tuple[str, str]) -> None:
     near, far = rig.api.network.create_security_group(name="near"), rig.api.network.create_security_group(name="far")
     rig.allow("tcp", port=22, group=far.id)
