@@ -71,7 +71,9 @@ def remove_domain(ctx: Context, domain: Project) -> None:
         raise Forbidden("The domain cannot be deleted as long as it is enabled; disable it first.")
     tx = ctx.db
     projects = _lock_below(tx, domain)
-    users, groups, roles = (tx.lock_all(kind, kind.c.domain_id == domain.id) for kind in (User, Group, Role))
+    users = tx.lock_all(User, User.c.domain_id == domain.id)
+    groups = tx.lock_all(Group, Group.c.domain_id == domain.id)
+    roles = tx.lock_all(Role, Role.c.domain_id == domain.id)
     for project in reversed(projects):
         _forget(ctx, project)
     for user in users:
