@@ -140,6 +140,9 @@ class Scheduler:
         self, tx: Transaction, *, server: Server, exclude: list[str], host: HostState, ask: Ask, move: Move | None, verdicts: list[Verdict]
     ) -> Choice:
         """Claim the room and note the host, unless another scheduler that was asked the same has; raises Conflict when the room is gone."""
+        grouped = ask.policy in ("affinity", "anti-affinity") and not ask.forced
+        if grouped:
+            tx.lock(ServerGroup, server.group_id)  # its members are placed one after the other; before them, as who deletes it does
         now = tx.lock(Server, server.id)  # who deletes it meanwhile finds the claim, or the claim finds it deleted
         if now is None or now.deleted_at is not None or now.task_state == "deleting":
             raise NotFound(kind="Instance", ref=server.id)
@@ -148,8 +151,7 @@ class Scheduler:
         had = self._claimed(tx, held, exclude)
         if had is not None:
             return had
-        if ask.policy in ("affinity", "anti-affinity") and not ask.forced:
-            tx.lock(ServerGroup, server.group_id)  # its members are placed one after the other
+        if grouped:
             members = members_by_host(tx, server.group_id, server.id)
             if ask.policy == "anti-affinity" and members[host.name] >= ask.most_per_host:
                 raise Conflict("Another server of the group came here in the same moment.")

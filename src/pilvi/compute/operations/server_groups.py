@@ -55,7 +55,6 @@ def members(ctx: Context, groups: list[ServerGroup]) -> dict[str, list[str]]:
 def delete(ctx: Context, group_id: str) -> None:
     """Dissolve a group; its servers stay where they are."""
     group = get(ctx, group_id)
-    ctx.db.lock_all(Server, Server.c.group_id == group.id)  # servers before their group, as who places them takes them
     if ctx.db.lock(ServerGroup, group.id) is None:
         raise NotFound(f"Instance group {group_id} could not be found.")
     ctx.db.update(Server, Server.c.group_id == group.id, group_id="")
