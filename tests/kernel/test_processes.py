@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from pilvi.control import PATHS
-from pilvi.kernel import agent, clock, metrics, processes
+from pilvi.kernel import agent, clock, metrics, orders, processes
 from pilvi.kernel.bus.local import LocalBus
 from pilvi.kernel.config import read
 from pilvi.kernel.errors import Unavailable
+from pilvi.kernel.orders import giving
 from pilvi.kernel.processes import TOPIC, Process, Processes, Report, RoleState
 from pilvi.kernel.program import Program
 from pilvi.kernel.testing.cloud import Cloud
@@ -53,6 +54,31 @@ def test_others_are_heard_over_the_bus_and_missed(cloud: Cloud) -> None:
 def test_nobody_speaks_for_another_host(cloud: Cloud) -> None:
     agent.remote(cloud.program.bus, Processes, TOPIC).report("n3", told("n2"))
     assert others(cloud) == []
+
+
+def test_agents_go_by_the_clock_of_those_who_give_them_orders(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = read(things.Settings, None, {}, state=str(tmp_path / "n2"), host="n2", roles=["compute"])
+    monkeypatch.setattr(Processes, "moment", lambda self: clock.now() - 3600)  # this host's clock is an hour ahead
+    program = Program(chosen, [things.SERVICE], bus=cloud.program.bus)
+    program.start()
+    done: list[str] = []
+
+    class Door:
+        def push(self, what: str) -> None:
+            done.append(what)
+
+    stop = agent.serve(program.bus, "door", Door(), host="n2", since=program.since)
+    try:
+        far = agent.remote(cloud.program.bus, Door, "door", host="n2")
+        with giving("s1", orders.fence_of(clock.now() - 3590)):
+            far.push("at once")
+        with giving("s2", orders.fence_of(clock.now() - 3610)), pytest.raises(Unavailable, match="Somebody else"):
+            far.push("of a former life")
+        assert done == ["at once"]
+    finally:
+        stop()
+        program.bus = LocalBus()  # the cloud's is still in use
+        program.stop()
 
 
 def test_a_program_of_agents_alone_has_no_database(cloud: Cloud, tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ def serve(program: Program) -> Callable[[], None]:
     program.parts["block_storage.driver"] = chosen
     served = VolumeAgent(program, chosen, name)
     program.parts["block_storage.agent"] = served
-    stop = agent.serve(program.bus, TOPIC, served, host=program.host, contract=VolumeAgent)
+    stop = agent.serve(program.bus, TOPIC, served, host=program.host, contract=VolumeAgent, since=program.since)
     pulse = Pulse("volume-heartbeat", program.settings.block_storage.heartbeat, served.beat)
     program.health["volume"] = pulse.sign.ask
     program.on_started.append(pulse.start)  # by then the conductor answers, if it is in this program

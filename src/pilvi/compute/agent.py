@@ -343,7 +343,7 @@ def serve(program: Program, *, host: str = "", driver: Any = None) -> Callable[[
         driver = _driver(program, host, changed)
     one = ComputeAgent(program, driver, host=host)
     told.append(one)
-    stop = agent.serve(program.bus, TOPIC, one, host=one.host, threads=16)
+    stop = agent.serve(program.bus, TOPIC, one, host=one.host, threads=16, since=program.since)
     one._begin()
 
     def end() -> None:

@@ -69,17 +69,19 @@ def _arguments(decoder: msgspec.msgpack.Decoder[Any], names: tuple[str, ...]) ->
 
 
 def serve(
-    bus: Bus, topic: str, server: object, *, host: str = "", threads: int = 4, contract: type | None = None, workers: Workers | None = None
-) -> Callable[[], None]:
+    bus: Bus, topic: str, server: object, *, host: str = "", threads: int = 4, contract: type | None = None, workers: Workers | None = None,
+    since: float = 0.0,
+) -> Callable[[], None]:  # fmt: skip
     """Answer the topic with the object's public methods (those of `contract`, when named); answers a stop function.
 
     What workflows say to a host is done in the order in which they say it, and once (`kernel/orders.py`); who serves a topic
     of no host asks the database whether the order still holds.
     An agent speaks for its own host only: Forbidden when it calls a method whose parameter named `host` is another.
     `workers`: threads that several servers share, instead of `threads` of its own.
+    `since`: the moment (Unix time) by the clock of those who give orders; 0: now, by this host's clock.
     """
     known = verbs(contract or type(server))
-    taken = orders.Taken(clock.now())
+    taken = orders.Taken(since or clock.now())
 
     def handle(message: Message) -> bytes:
         verb = known.get(message.method)

@@ -15,6 +15,7 @@ from pilvi.kernel.errors import PilviError
 from pilvi.kernel.pulse import Pulse
 
 if TYPE_CHECKING:
+    from pilvi.kernel.bus import Bus
     from pilvi.kernel.program import Program
 
 TOPIC = "processes"
@@ -102,6 +103,10 @@ class Processes:
         if told.host == host:
             self._program.db.run(lambda tx: _note(tx, told))
 
+    def moment(self) -> float:
+        """What the control plane's clock says (Unix time)."""
+        return clock.now()
+
     def ended(self, host: str, id: str) -> None:
         """A process of that host ended as it should."""
         self._program.db.run(lambda tx: tx.delete(Process, Process.c.id == id, Process.c.host == host))
@@ -111,6 +116,15 @@ def _note(tx: Transaction, told: Report) -> None:
     now = clock.now()
     tx.put(Process(**msgspec.structs.asdict(told), heartbeat_at=now))
     tx.delete(Process, Process.c.heartbeat_at < now - _FORGOTTEN)
+
+
+def ask_moment(bus: Bus) -> float:
+    """Now, by the control plane's clock; by this host's when nobody tells."""
+    try:
+        return agent.remote(bus, Processes, TOPIC, timeout=2).moment()
+    except PilviError as error:
+        log.info("the control plane does not tell the time", why=error.message)
+        return clock.now()
 
 
 def serve(program: Program) -> Callable[[], None]:

@@ -54,6 +54,7 @@ class Program:
         self.host: str = settings.host or socket.gethostname()
         self.roles: list[str] = _roles(settings.roles)
         self.started_at = clock.now()
+        self._began = 0.0  # of a program of agents: when, by the clock of those who give it orders
         self.hearing = Hearing(settings.heartbeat)
         self.has_database = not AGENTS.issuperset(self.roles)
         self.db: Database = self._database() if self.has_database else cast(Database, NoDatabase())
@@ -92,6 +93,8 @@ class Program:
                 self.workflows.alarms.append(self.knocker.ring)
             self.knocker.start()
             self._stops.append(self.knocker.stop)
+        else:
+            self._began = processes.ask_moment(self.bus)
         for role in self.roles:
             for service in self.services.values():
                 serve = service.roles.get(role)
@@ -125,6 +128,11 @@ class Program:
             if name not in self.services:
                 raise Invalid(f"api.services: there is no service '{name}'; choose from {', '.join(self.services)}.", field="api.services")
         return [service for service in self.services.values() if service.name in wanted or not wanted]
+
+    @property
+    def since(self) -> float:
+        """The moment since which agents that begin now take orders, by the clock of those who give them (see `agent.serve`)."""
+        return self._began or clock.now()
 
     @property
     def url(self) -> str:

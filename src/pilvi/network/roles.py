@@ -43,7 +43,7 @@ def serve_network(program: Program, *, host: str = "") -> Callable[[], None]:
     if missing:
         raise Invalid(f"The network driver {program.settings.network.driver} lacks: {', '.join(missing)}.")
     agent = NetworkAgent(program.bus, host, fabric, settings=program.settings.network)
-    stop = bus_agent.serve(program.bus, TOPIC, agent, host=host, threads=8)
+    stop = bus_agent.serve(program.bus, TOPIC, agent, host=host, threads=8, since=program.since)
     pulse = Pulse(program, agent)
     pulse.start()
 
