@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,9 @@ from pilvi.kernel.testing import databases
 from pilvi.kernel.testing.cloud import Cloud, Told
 
 THREADS = 8
-ROUNDS = 5  # of each race: a single one may miss the moment
+ROUNDS = 4  # of each race: a single one may miss the moment
+LINGER = 0.01  # seconds for which everyone in a race waits with the commit, so that others come in between
+STEP = 0.004  # seconds between those who add: some meet the one who deletes just where it looks for what there is
 Two = tuple[Cloud, Cloud]
 
 
@@ -108,12 +111,17 @@ def left(column: Any, of: str, *where: Any) -> Callable[[Cloud, Made], Sequence[
 
 def run(clouds: Two, race: Race, make: Callable[[Cloud], Made], *, version: str = "") -> None:
     """Have the race run a few times, three adding for each who deletes; on SQLite once, where each writer is alone."""
+    for cloud in clouds:
+        cloud.program.db.before_commit.insert(0, lambda _: time.sleep(LINGER))
     for _ in range(1 if databases.kind() == "sqlite" else ROUNDS):
         made = make(clouds[0])
         remove = race.delete or ask("DELETE", race.at, version=version)
 
         def act(cloud: Cloud, number: int, made: Made = made, remove: Add = remove) -> tuple[str, Told]:
-            return ("add", race.add(cloud, made, number)) if number % 8 > 1 else ("delete", remove(cloud, made, number))
+            if number % 8 < 2:
+                return "delete", remove(cloud, made, number)
+            time.sleep(number * STEP)
+            return "add", race.add(cloud, made, number)
 
         answers = at_once(clouds, act, times=1)
         counted = {what: statuses([told for one, told in answers if one == what]) for what in ("add", "delete")}
