@@ -1,11 +1,13 @@
-"""Shapes are decoded by many threads, also those that nobody has decoded before."""
+"""Structs are decoded by many threads, also those that nobody has decoded before."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
-_MANY = """
+# each in a process of its own, since what went wrong was that it crashed
+_SHAPES = """
 import sys, threading
 from pilvi.kernel.http.shape import Body, decode_body
 from pilvi.kernel.http.versions import Version
@@ -38,7 +40,33 @@ for number in range(200):
 """
 
 
-def test_the_first_requests_of_a_kind_may_come_at_once() -> None:
-    """In a process of its own, since what went wrong was that it crashed."""
-    done = subprocess.run([sys.executable, "-c", _MANY], capture_output=True, check=False, timeout=120)
+_PROGRAM = """
+import sys
+from pathlib import Path
+from pilvi import program
+from pilvi.block_storage.operations.backups import Record
+from pilvi.compute.api.create_shapes import Hints
+from pilvi.compute.drivers import VolumeDisk
+from pilvi.kernel import structs
+
+learned = []
+structs.learn = learned.append
+program.build(program.settings(Path(sys.argv[1]), compute={"driver": "fake"}))
+assert {Record, Hints, VolumeDisk} <= set(learned), learned
+before = len(learned)
+program.build(program.settings(Path(sys.argv[1]), compute={"driver": "fake"}))
+assert len(learned) == before, "once"
+"""
+
+
+def run(program: str, *arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
+
+
+def test_the_first_requests_of_a_kind_may_come_at_once() -> None:
+    run(_SHAPES)
+
+
+def test_all_that_a_program_decodes_is_known_before_it_has_threads(tmp_path: Path) -> None:
+    run(_PROGRAM, str(tmp_path))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from pilvi.kernel import clock, hosts, log, processes, trace
+from pilvi.kernel import clock, hosts, log, processes, structs, trace
 from pilvi.kernel.bus import Bus
 from pilvi.kernel.bus.connect import connect
 from pilvi.kernel.bus.names import AgentTopics
@@ -48,6 +48,7 @@ class Program:
     """
 
     def __init__(self, settings: Any, services: Sequence[Service], *, bus: Bus | None = None) -> None:
+        structs.learn_all()
         self.settings = settings
         self.services = {service.name: service for service in services}
         self.state = Path(settings.state).resolve()

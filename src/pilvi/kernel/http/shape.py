@@ -13,7 +13,6 @@ fields of other versions are left out, and so is what is `UNSET`.  A `Query` is 
 from __future__ import annotations
 
 import re
-import threading
 import typing
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -24,13 +23,13 @@ from typing import Annotated, Any, ClassVar, Union, dataclass_transform, get_arg
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from pilvi.kernel import structs
 from pilvi.kernel.errors import Invalid
 from pilvi.kernel.http.versions import Version, version
 
 REQUIRED: Any = Ellipsis  # no default: the field must be there
 NEWEST = Version(9999, 0)
 OLDEST = Version(0, 0)
-_first = threading.Lock()  # msgspec learns a struct when it first decodes one: two threads that both are the first crash the process
 _NAMED = re.compile(r"(?:required|unknown) field `([^`]*)`")
 
 
@@ -178,8 +177,7 @@ def at_version(shape: type[Shape], at: Version) -> type[msgspec.Struct]:
     made = msgspec.defstruct(
         shape.__name__, wanted, namespace=absent, rename=rename, kw_only=True, forbid_unknown_fields=not lax, module=shape.__module__
     )
-    with _first:
-        msgspec.json.Decoder(made)
+    structs.learn(made)
     return made
 
 

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 LEASE = 30.0  # seconds that a lease lasts unless renewed
 
 
-_decode_caller = msgspec.json.Decoder(Caller).decode
-
-
 class Work(Row, table="kernel_workflows", indexes=[("subject",), ("wake_at",)]):
     """A workflow that is not finished."""
 
@@ -72,7 +69,6 @@ class Store:
             if not kind.steps:
                 raise TypeError(f"{kind.__name__} has no steps")
             self.kinds[kind.__name__] = kind
-            msgspec.json.Decoder(kind)  # msgspec learns it now: two workers that both were the first to load one would crash the process
 
     # -- said by operations ----------------------------------------------------------------------
 
@@ -208,7 +204,7 @@ class Store:
     @staticmethod
     def caller(work: Work) -> Caller:
         """Who asked for it."""
-        return _decode_caller(work.caller)
+        return msgspec.json.decode(work.caller, type=Caller)
 
 
 def _alone(tx: Transaction, works: list[Work]) -> list[Work]:
