@@ -80,15 +80,16 @@ class Relay:
         self._writers |= {writer, far_writer}
         try:
             await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+        except OSError:
+            pass  # who was killed says no goodbye: the other one is told so by the end of its connection
         finally:
             self._writers -= {writer, far_writer}
             for one in (writer, far_writer):
                 one.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while piece := await reader.read(1 << 16):
-                await self._open.wait()
-                writer.write(piece)
-                await writer.drain()
-            writer.write_eof()
+        while piece := await reader.read(1 << 16):
+            await self._open.wait()
+            writer.write(piece)
+            await writer.drain()
+        writer.write_eof()
