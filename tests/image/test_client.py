@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 
 from pilvi import image as door
+from pilvi.image import client
 from pilvi.image.operations import data
 from pilvi.kernel.errors import HostError
 from pilvi.kernel.http.server import App
@@ -74,7 +75,49 @@ def test_an_upload_whose_sender_dies_leaves_nothing(cloud: Cloud, endpoint: str)
     assert list(Path(cloud.program.state / "images").iterdir()) == []
 
 
-def test_a_server_that_is_not_there_is_a_host_error(tmp_path: Path) -> None:
+class Feeble:
+    """Passes connections on to a server, but lets the first few of them die: at once, before the answer, or in the midst of it."""
+
+    def __init__(self, port: int, deaths: list[int]) -> None:
+        self.target, self.deaths = port, deaths  # bytes of the answer that come through
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listening.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                near, _ = self.listening.accept()
+            except OSError:
+                return
+            with near, socket.create_connection(("127.0.0.1", self.target)) as far:
+                asked = near.recv(1 << 16)
+                left = self.deaths.pop(0) if self.deaths and b"/file" in asked else 1 << 60
+                far.sendall(asked)
+                while left > 0 and (piece := far.recv(min(left, 1 << 16))):
+                    near.sendall(piece)
+                    left -= len(piece)
+
+
+def test_a_download_survives_that_who_answers_is_replaced(cloud: Cloud, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_AGAIN", (0.01, 0.01, 0.01))
+    image_id, source, target = make(cloud), tmp_path / "source", tmp_path / "target"
+    source.write_bytes(os.urandom(3_000_001))
+    door.upload_file(endpoint, "member", image_id, source)
+    port = int(endpoint.rpartition(":")[2].partition("/")[0])
+    feeble = Feeble(port, [0, 100, 1_000_000])
+    near = f"http://127.0.0.1:{feeble.port}/image"
+    door.download_file(near, "member", image_id, target)
+    assert target.read_bytes() == source.read_bytes()
+    feeble.deaths[:] = [2_000_000] * 4
+    with pytest.raises(HostError, match="broke off"):
+        door.download_file(near, "member", image_id, tmp_path / "another")
+    assert [one.name for one in tmp_path.iterdir() if "another" in one.name] == []
+    feeble.listening.close()
+
+
+def test_a_server_that_is_not_there_is_a_host_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_AGAIN", (0.01,))
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(HostError, match="cannot be reached"):

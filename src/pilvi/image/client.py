@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,12 @@ from pilvi.kernel.ids import new_hex
 
 _PIECE = 1 << 20
 _SILENCE = 120.0  # seconds
+_AGAIN = (0.3, 1.0, 3.0)  # seconds until a download that broke off is begun anew: another process answers then, or the same one again
+_AWAY = (502, 503, 504)  # statuses of a service that is not there
+
+
+class _Lost(HostError):
+    """The image service is not there, or went away."""
 
 
 def upload_file(url: str, token: str, image_id: str, path: str | os.PathLike[str]) -> None:
@@ -31,8 +38,19 @@ def upload_file(url: str, token: str, image_id: str, path: str | os.PathLike[str
 
 
 def download_file(url: str, token: str, image_id: str, path: str | os.PathLike[str]) -> None:
-    """Download an image's data to a file, which is there whole and right, or not at all.  Raises HostError."""
-    final = Path(path)
+    """Download an image's data to a file, which is there whole and right, or not at all.  Raises HostError.
+
+    Who answers may be replaced by another meanwhile: it is tried a few times.
+    """
+    for pause in _AGAIN:
+        try:
+            return _download(url, token, image_id, Path(path))
+        except _Lost:
+            time.sleep(pause)
+    return _download(url, token, image_id, Path(path))
+
+
+def _download(url: str, token: str, image_id: str, final: Path) -> None:
     answer, connection = _ask(url, token, "GET", f"/v2/images/{image_id}", {}, None)
     try:
         image: dict[str, Any] = json.loads(answer.read())
@@ -59,19 +77,30 @@ def _fetch(url: str, token: str, image_id: str, into: Path, algorithm: str, expe
     hashed = hashlib.new(algorithm)
     answer, connection = _ask(url, token, "GET", f"/v2/images/{image_id}/file", {}, None)
     try:
+        if answer.length is None and not answer.chunked:  # so ends what broke off within the headers
+            raise _Lost(f"The download of image {image_id} broke off before it began.")
         with into.open("xb", buffering=0) as file:
-            while piece := answer.read(_PIECE):
+            while piece := _read(answer, image_id):
                 hashed.update(piece)
                 view = memoryview(piece)
                 while view:
                     view = view[file.write(view) :]
             os.fsync(file.fileno())
-    except http.client.HTTPException as error:
-        raise HostError(f"The download of image {image_id} broke off: {type(error).__name__}.") from error
     finally:
         connection.close()
     if hashed.hexdigest() != expected:
         raise HostError(f"The data of image {image_id} came damaged: its {algorithm} is not the image's.")
+
+
+def _read(answer: http.client.HTTPResponse, image_id: str) -> bytes:
+    """The next piece of the data; b"" at its end."""
+    try:
+        piece = answer.read(_PIECE)
+    except (http.client.HTTPException, OSError) as error:
+        raise _Lost(f"The download of image {image_id} broke off: {type(error).__name__}.") from error
+    if not piece and answer.length:
+        raise _Lost(f"The download of image {image_id} broke off: {answer.length} bytes did not come.")
+    return piece
 
 
 def _ask(
@@ -91,10 +120,11 @@ def _ask(
         answer = connection.getresponse()
         if answer.status >= 300 or answer.status == 204 and method == "GET":
             said = answer.read(2000).decode("utf-8", "replace")
-            raise HostError(f"The image service answers {answer.status} to {method} {path}: {said[:300]}")
+            kind = _Lost if answer.status in _AWAY else HostError
+            raise kind(f"The image service answers {answer.status} to {method} {path}: {said[:300]}")
     except (OSError, http.client.HTTPException) as error:
         connection.close()
-        raise HostError(f"The image service at {parts.netloc} cannot be reached: {str(error)[:200] or type(error).__name__}.") from error
+        raise _Lost(f"The image service at {parts.netloc} cannot be reached: {str(error)[:200] or type(error).__name__}.") from error
     except HostError:
         connection.close()
         raise
