@@ -12,7 +12,8 @@ import pytest
 from pilvi.compute.tables.hosts import ComputeHost
 from pilvi.compute.workflows.create_server import CreateServer
 from pilvi.compute.workflows.delete_server import DeleteServer
-from tests.compute.conftest import SERVERS, Nova
+from pilvi.kernel.processes import Process
+from tests.compute.conftest import SERVERS, SERVICES, Nova
 
 
 class Killed(BaseException):
@@ -32,8 +33,11 @@ def die_at(nova: Nova, kind: str, step: str, when: str) -> threading.Event:
     return died
 
 
-def next_life(make_nova: Callable[..., Nova], dead: Nova) -> Nova:
-    """The same cloud in a new process: what ran on the host runs on, images and volumes lie where they lay."""
+def next_life(make_nova: Callable[..., Nova], dead: Nova, *, later: float = 0.0) -> Nova:
+    """The same cloud in a new process: what ran on the host runs on, images and volumes lie where they lay.
+
+    `later`: so many seconds after its hosts were heard of, and the host's agent says nothing yet.
+    """
     from pilvi.compute.drivers.fake import FakeHypervisor
 
     world = dead.driver.world
@@ -41,15 +45,29 @@ def next_life(make_nova: Callable[..., Nova], dead: Nova) -> Nova:
     dead.cloud.program.workflows.lease = lambda owner, most: []  # the dead take up nothing more
     dead.cloud.program.bus.close()
     time.sleep(0.02)
+    if later:
+        for column in [Process.c.heartbeat_at, *(column for service in SERVICES for column in service.heartbeats)]:
+            old.db.run(lambda tx, column=column: tx.execute(column.table.update().values({column.name: column - later})))
 
     def keep(program: Any) -> None:
-        program.parts["compute.driver"] = FakeHypervisor("node1", world=world)
+        program.parts["compute.driver"] = driver = FakeHypervisor("node1", world=world)
+        if later:
+            driver.faults.fail("facts", "it has to think first")
         for name, part in old.parts.items():
             if name.startswith("image"):
                 program.parts[name] = part
         program.parts["block_storage.world"] = old.parts["block_storage.driver"].world
 
     return make_nova(before=keep)
+
+
+def test_who_asks_at_once_after_a_start_finds_the_hosts_that_there_were(make_nova: Callable[..., Nova]) -> None:
+    nova = make_nova()
+    image = nova.image()
+    nova = next_life(make_nova, nova, later=1000)
+    nova.boot(imageRef=image)
+    states = nova.get("/compute/v2.1/os-services", person="admin", binary="nova-compute").json()["services"]
+    assert [one["state"] for one in states] == ["up"]
 
 
 STEPS = [(step.name, when) for step in CreateServer.steps for when in ("before", "after")]

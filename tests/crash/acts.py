@@ -45,7 +45,8 @@ def plain(story: Story) -> None:
     """A server with a card."""
     boot(story)
     story.life.idle()
-    assert server(story)["status"] == "ACTIVE"
+    made = server(story)
+    assert made["status"] == "ACTIVE", (made["status"], made.get("fault"))
 
 
 def make_volume(story: Story, name: str = "v", **more: Any) -> None:

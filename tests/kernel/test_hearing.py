@@ -60,3 +60,16 @@ def test_short_gaps_are_nothing(time: Time) -> None:
     time.now = 1129
     hearing.heard()
     assert hearing.since(60) == 1069
+
+
+def test_the_time_in_which_the_cloud_did_not_run_does_not_count(time: Time) -> None:
+    hearing = Hearing(10)
+    hearing.resumed(400)
+    assert hearing.since(60) == 340
+    beat(hearing, time, 1030)
+    assert hearing.since(60) == 370, "who was heard of in the last half minute before it"
+    beat(hearing, time, 1070)
+    assert hearing.since(60) == 1010
+    hearing = Hearing(10)
+    hearing.resumed(1065)
+    assert hearing.since(60) == 1010, "others were there, and heard"

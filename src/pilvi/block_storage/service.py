@@ -17,6 +17,7 @@ from pilvi.block_storage.api.volumes import volumes
 from pilvi.block_storage.dialect import DIALECT, PATH, PORT
 from pilvi.block_storage.operations.messages import sweep as messages_sweep
 from pilvi.block_storage.operations.types import bootstrap
+from pilvi.block_storage.tables.hosts import ServiceHost
 from pilvi.block_storage.workflows.change_volume import ExtendVolume, ReimageVolume, RevertVolume
 from pilvi.block_storage.workflows.close_export import CloseExport
 from pilvi.block_storage.workflows.copies import CreateBackup, DeleteBackup, RestoreBackup, SweepCopy, UploadVolume
@@ -54,6 +55,7 @@ SERVICE = Service(
     roles={"conductor": conductor.serve, "scheduler": scheduler.serve, "volume": agent.serve},
     agents_call=[conductor.TOPIC],
     agents_serve=[agent.TOPIC],
+    heartbeats=[ServiceHost.c.beat_at],
     periodic=[Periodic("block_storage.messages", 3600.0, messages_sweep)],
     checks=[checks.volumes, checks.backups, checks.servers],
     bootstrap=bootstrap,

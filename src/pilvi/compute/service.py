@@ -19,6 +19,7 @@ from pilvi.compute.api import (
 )  # fmt: skip
 from pilvi.compute.dialect import DIALECT, PATH, PORT
 from pilvi.compute.operations import flavors, hearing, purging, resize, shelve
+from pilvi.compute.tables.hosts import ComputeHost
 from pilvi.compute.workflows.attach_interface import AttachInterface, DetachInterface
 from pilvi.compute.workflows.attach_volume import AttachVolume, DetachVolume, GrowDisk
 from pilvi.compute.workflows.cache_image import CacheImage
@@ -109,6 +110,7 @@ SERVICE = Service(
     roles=ROLES,
     agents_call=[conductor.TOPIC],
     agents_serve=[agent.TOPIC],
+    heartbeats=[ComputeHost.c.heartbeat_at],
     bootstrap=flavors.bootstrap,
     project_paths="/v2.1",
     path_aliases={"/v2": "/v2.1"},

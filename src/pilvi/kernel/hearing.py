@@ -1,7 +1,8 @@
 """Hearing: when this process could hear of others; while it could not, their silence says nothing.
 
 Where the database or the bus was away for a minute, or the whole machine stood still, every host's last report is a
-minute old when they are back.  That minute does not count, or all hosts would be taken for dead at once.
+minute old when they are back.  That minute does not count, or all hosts would be taken for dead at once.  Nor does the
+time in which no process of the cloud ran: who asks for a server at once after a start finds the hosts that there were.
 """
 
 from __future__ import annotations
@@ -18,8 +19,13 @@ class Hearing:
 
     def __init__(self, every: float) -> None:
         self._gap = 3 * every
-        self._last = clock.now()
+        self._began = self._last = clock.now()
         self._deaf: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)  # from when until when, in order
+
+    def resumed(self, last: float) -> None:
+        """Before this process began, somebody was last heard of in that moment (Unix time), by whichever process."""
+        if self._began - last > self._gap:
+            self._deaf.appendleft((last, self._began))
 
     def heard(self) -> None:
         """Others can be heard in this moment."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+import sqlalchemy as sa
 
 from pilvi.kernel import clock, hosts, log, processes, structs, trace
 from pilvi.kernel.bus import Bus
@@ -205,6 +206,10 @@ class Program:
             for service in self.services.values():
                 if service.bootstrap is not None:
                     service.bootstrap(self)
+        columns = [processes.Process.c.heartbeat_at, *(column for service in self.services.values() for column in service.heartbeats)]
+        with self.db.transaction(write=False) as tx:
+            heard = [tx.scalar(sa.select(sa.func.max(column))) for column in columns]
+        self.hearing.resumed(max((moment for moment in heard if moment), default=self.started_at))
 
     def context(self, tx: Transaction, caller: Caller = NOBODY, *, request_id: str = "") -> Context:
         """A context outside of a request: for agents' reports, periodic work, the command line."""

@@ -36,6 +36,7 @@ class Service(msgspec.Struct, kw_only=True):
     # bus topics that hosts' agents may call, and those that they serve
     agents_call: Sequence[str] = ()
     agents_serve: Sequence[str] = ()
+    heartbeats: Sequence[Any] = ()  # columns that say when a host was last heard of (Unix time)
     # makes what a new cloud must have (default flavors, the admin user); may be said twice
     bootstrap: Callable[[Program], None] | None = None
     # paths that stand a second time behind /{project_id}: prefix of the versioned part, e.g. "/v3"

@@ -27,6 +27,7 @@ from pilvi.network.checks import CHECKS
 from pilvi.network.dialect import DIALECT
 from pilvi.network.policy import RULES
 from pilvi.network.roles import serve_conductor, serve_network
+from pilvi.network.tables import Agent
 from pilvi.network.workflows import RealizeGroup, RealizeNetwork, RealizePort, RealizeRouter
 
 TAGGED = [
@@ -57,6 +58,7 @@ SERVICE = Service(
     roles={"conductor": serve_conductor, "network": serve_network},
     agents_call=[conductor.TOPIC],
     agents_serve=[agent.TOPIC],
+    heartbeats=[Agent.c.heartbeat_at],
     bootstrap=bootstrap.bootstrap,
     checks=CHECKS,
 )
