@@ -92,8 +92,8 @@ def _check_network(ctx: Context, one: NetworkRequest, count: int) -> None:
         raise Invalid("Invalid fixed IP: several servers cannot have the same one.", field="networks")
 
 
-def _port(ctx: Context, port_id: str) -> Port:
-    port = ctx.db.get(Port, port_id)
+def _port(ctx: Context, port_id: str, *, to_change: bool = False) -> Port:
+    port = ctx.db.get_to_change(Port, port_id) if to_change else ctx.db.get(Port, port_id)
     if port is None or not (port.project_id == ctx.project_id or sharing.sees_all(ctx)):
         raise PortNotFound(port_id)
     return port
@@ -144,7 +144,7 @@ def _groups(ctx: Context, wanted: Sequence[str]) -> list[str]:
 
 def adopt_port(ctx: Context, port_id: str, server_id: str, *, tag: str = "", zone: str = "") -> PortInfo:
     """Make a port that the user made a server's own; PortInUse when it has a device already."""
-    port = _port(ctx, port_id)
+    port = _port(ctx, port_id, to_change=True)  # who deletes it meanwhile tells its server, or finds none
     if port.device_id not in ("", server_id):
         raise PortInUse(f"Port {port_id} is still in use.")
     owner = COMPUTE + (zone or ctx.program.settings.network.availability_zone)

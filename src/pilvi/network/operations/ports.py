@@ -15,6 +15,7 @@ from pilvi.network.errors import (
     MacAddressInUse,
     NetworkNotFound,
     PortInUse,
+    PortNotFound,
     PortSecurityPortHasSecurityGroup,
     SecurityGroupNotFound,
     ServicePortInUse,
@@ -156,7 +157,11 @@ def remove_pairs(ctx: Context, port: Port, wanted: Sequence[Mapping[str, Any]]) 
 
 
 def delete(ctx: Context, port: Port) -> None:
-    """Delete a port that the cloud itself does not need."""
+    """Delete a port that the cloud itself does not need; whose it is now, not whose it was when it was found, is told."""
+    now = ctx.db.lock(Port, port.id)
+    if now is None:
+        raise PortNotFound(port.id)
+    port = now
     if port.device_owner in SERVICE_OWNERS:
         raise ServicePortInUse(
             f"Port {port.id} cannot be deleted directly via the port API: has device owner {port.device_owner}; "
