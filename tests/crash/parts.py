@@ -35,14 +35,22 @@ UNLIMITED = ("COMPUTE__QUOTA__INSTANCES", "COMPUTE__QUOTA__CORES", "COMPUTE__QUO
 
 @dataclass(frozen=True)
 class Shape:
-    """Which processes a cloud has: (name, roles, host); "" are all roles.  The first is also the agents of hosts that it has as `guests`."""
+    """Which processes a cloud has: (name, roles, host); "" are all roles.
+
+    The first is also the compute and network agents of the hosts that it has as `guests`.
+    """
 
     parts: Sequence[tuple[str, str, str]]
     guests: Sequence[str] = ()
 
     @property
     def hosts(self) -> list[str]:
-        return sorted({host for _, roles, host in self.parts if not roles or set(roles.split(",")) & set(AGENTS)} | {*self.guests})
+        return self.hosts_with(*AGENTS)
+
+    def hosts_with(self, *agents: str) -> list[str]:
+        """Those that have one of these agents."""
+        guests = self.guests if {"compute", "network"} & set(agents) else ()
+        return sorted({host for _, roles, host in self.parts if not roles or set(roles.split(",")) & set(agents)} | {*guests})
 
 
 ALONE = Shape([("all", "", HOST)])
@@ -189,8 +197,19 @@ class Parts(Watched):
             part.start()
         self.ready()
         self.client.log_in("admin", PASSWORD, "admin")
-        self.wait(lambda: len(self.ask("GET", "/compute/v2.1/os-hypervisors")["hypervisors"]) == len(self.shape.hosts), within=30)
+        self.wait(lambda: self._known() == {role: self.shape.hosts_with(role) for role in AGENTS}, within=30)
         return self
+
+    def _known(self) -> dict[str, list[str]]:
+        """The hosts of which agents have been heard, by role: a server that comes before the network agent of the only host fails."""
+        hypervisors = self.ask("GET", "/compute/v2.1/os-hypervisors")["hypervisors"]
+        agents = self.ask("GET", "/network/v2.0/agents")["agents"]
+        services = self.ask("GET", "/volume/v3/os-services?binary=cinder-volume")["services"]
+        told = {
+            "compute": [one["hypervisor_hostname"] for one in hypervisors], "network": [one["host"] for one in agents],
+            "volume": [one["host"].partition("@")[0] for one in services],
+        }  # fmt: skip
+        return {role: sorted(set(hosts)) for role, hosts in told.items()}
 
     def ready(self) -> None:
         """Start what is not there, and wait until all answer."""
