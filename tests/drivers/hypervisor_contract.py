@@ -308,6 +308,9 @@ class HypervisorContract:
         for _ in range(2):
             rig.driver.remove_snapshot(snapshot)
             assert not path.exists()
+        path.write_bytes(b"as if its maker had died with the last byte")
+        rig.driver.remove_snapshot(snapshot)
+        assert not path.exists()
 
     def test_a_snapshot_is_taken_of_a_machine_that_is_off(self, rig: Rig) -> None:
         machine = new_machine(rig)

@@ -178,7 +178,7 @@ def _nothing_is_left(cloud: Parts) -> None:
         assert not lies.machines, (host, list(lies.machines))
         assert not lies.disks, (host, list(lies.disks))
         assert not lies.snapshots
-        assert not list(lies.folder.iterdir()) if hasattr(lies, "folder") else True
+        assert not [*lies.folder.iterdir()], (host, [*lies.folder.iterdir()])
     assert not world.volumes.volumes
     for host, wiring in world.wires.items():
         assert not wiring.ports, (host, list(wiring.ports))

@@ -270,8 +270,8 @@ class FakeHypervisor(FakeMoves):
     def remove_snapshot(self, snapshot_id: str) -> None:
         self.faults.strike("remove_snapshot", snapshot_id)
         with self.world.lock:
-            if self.world.snapshots.pop(snapshot_id, None) is not None:
-                Path(self.snapshot_path(snapshot_id)).unlink(missing_ok=True)
+            self.world.snapshots.pop(snapshot_id, None)
+            Path(self.snapshot_path(snapshot_id)).unlink(missing_ok=True)  # also one whose making ended before it was noted
 
     # -- talking to machines -----------------------------------------------------------------------
 
