@@ -10,6 +10,7 @@ import pytest
 
 from pilvi.kernel import clock, trace
 from pilvi.kernel.db import Database
+from pilvi.kernel.orders import StaleOrder
 from pilvi.kernel.testing.cloud import Cloud
 from pilvi.kernel.trace import Span
 from pilvi.kernel.workflows.store import Store, Work
@@ -87,6 +88,35 @@ def test_delete_preempts(cloud: Cloud) -> None:
     cloud.wait(lambda: left(cloud) == 0)
     assert state(cloud, thing) is None
     assert thing not in WORLD
+
+
+def test_what_was_pre_empted_in_the_midst_of_an_effect_writes_nothing(cloud: Cloud) -> None:
+    going, hold, told = threading.Event(), threading.Event(), []
+
+    def write(name: str) -> None:
+        thing = Thing(id=name, project_id="", name=name, state="written by the way")
+        told.append(cloud.program.workflows.write(lambda tx: tx.insert(thing).id))
+
+    def slow(kind: str, step: str, when: str) -> None:
+        if (kind, step, when) == ("MakeThing", "wait", "before"):
+            write("held")
+            going.set()
+            hold.wait(5)
+            try:
+                write("taken away")
+            except StaleOrder as error:
+                told.append(error.message)
+
+    cloud.program.crash_hook = slow
+    thing = start(cloud)
+    assert going.wait(5)
+    assert cloud.delete(f"/things/v1/things/{thing}").status == 204
+    cloud.wait(lambda: state(cloud, thing) is None)
+    hold.set()
+    cloud.wait(lambda: len(told) == 2)
+    assert told == ["held", StaleOrder().message]
+    assert state(cloud, "held") == "written by the way"
+    assert state(cloud, "taken away") is None
 
 
 STEPS = [(step.name, when) for step in things.MakeThing.steps for when in ("before", "after")]

@@ -63,6 +63,14 @@ def give() -> Order | None:
     return None if giver is None else Order(giver.subject, giver.fence, next(giver.count))
 
 
+def lease() -> tuple[str, int] | None:
+    """The subject and fence of the lease under which this thread acts: of the order that it carries out, or of the workflow that it runs."""
+    order, giver = current(), _giver.get()
+    if order is not None:
+        return order.subject, order.fence
+    return None if giver is None else (giver.subject, giver.fence)
+
+
 def fence_of(moment: float) -> int:
     """The least fence of a lease that begins at this moment (Unix time)."""
     return round(moment * 1e6)

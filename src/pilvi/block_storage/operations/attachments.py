@@ -110,6 +110,7 @@ def connect(program: Program, attachment_id: str, host: str, *, connector: dict[
             status=row.status if row.status == "attached" else status,
         )  # fmt: skip
         settle(ctx, now_volume)
+        program.workflows.confirm(tx)
         return True
 
     if not program.db.run(note):  # it was deleted meanwhile
@@ -127,7 +128,7 @@ def disconnect(program: Program, attachment_id: str) -> None:
         return
     if volume.host:
         agent_of(program, volume.host).disconnect(volume.id, attachment_id)
-    program.db.run(lambda tx: tx.update(Attachment, Attachment.c.id == attachment_id, connection=None))
+    program.workflows.write(lambda tx: tx.update(Attachment, Attachment.c.id == attachment_id, connection=None))
 
 
 def complete(ctx: Context, attachment: Attachment, device: str | None = None) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+import sqlalchemy as sa
 
 from pilvi.compute.tables.servers import Device, Server
 from pilvi.kernel import clock
 from pilvi.kernel.context import Context
+from pilvi.kernel.db import Transaction
 from pilvi.kernel.errors import HostError, NotFound
 from pilvi.kernel.workflows import Wait
 
@@ -75,7 +79,17 @@ def connect(ctx: Context, server_id: str, host: str, *, only: str = "") -> None:
         if only and device.id != only:
             continue
         connection = msgspec.to_builtins(block_storage.connect(ctx.program, device.attachment_id, host))
-        ctx.program.db.run(lambda tx, d=device, c=connection: tx.update(Device, Device.c.id == d.id, connection=c))
+        _keep(ctx, server_id, Device.c.id == device.id, connection=connection)
+
+
+def _keep(ctx: Context, server_id: str, *which: sa.ColumnElement[bool], **values: Any) -> None:
+    """Write how a volume is reached, as who took the work away does not know of it; after the server's row, as all who change what it has."""
+
+    def write(tx: Transaction) -> None:
+        tx.lock(Server, server_id)
+        tx.update(Device, *which, **values)
+
+    ctx.program.workflows.write(write)
 
 
 def complete(ctx: Context, server: Server, *, only: str = "") -> None:
@@ -114,8 +128,8 @@ def connect_there(ctx: Context, server_id: str, host: str) -> None:
 
     for device in devices:
         connection = msgspec.to_builtins(block_storage.connect(ctx.program, device.other_attachment_id, host))
-        where = (Device.c.id == device.id, Device.c.other_attachment_id == device.other_attachment_id)
-        ctx.program.db.run(lambda tx, w=where, c=connection: tx.update(Device, *w, other_connection=c))
+        same = Device.c.other_attachment_id == device.other_attachment_id
+        _keep(ctx, server_id, Device.c.id == device.id, same, other_connection=connection)
 
 
 def take_there(ctx: Context, server: Server) -> None:

@@ -74,7 +74,7 @@ class ChangePower(ServerWork):
                 return
             except HostError:  # the guest cannot be asked: it is reset
                 self.hard = True
-                ctx.program.db.run(lambda tx: tx.update(Server, Server.c.id == self.server, reboots=server.reboots + 1))
+                ctx.program.workflows.write(lambda tx: tx.update(Server, Server.c.id == self.server, reboots=server.reboots + 1))
         self.until_done(agent.ensure(self.server, self.job(ctx, self.way)))
 
     @transaction

@@ -24,7 +24,7 @@ class DrainHost(Workflow):
         """Move the servers."""
         from pilvi.compute.operations import drain
 
-        if ctx.program.db.run(lambda tx: drain.move_on(ctx.program.context(tx, ctx.caller, request_id=ctx.request_id).system(), self.host)):
+        if ctx.program.workflows.write(lambda tx: drain.move_on(ctx.program.context(tx, ctx.caller, request_id=ctx.request_id).system(), self.host)):
             raise Wait(_LOOK)
 
     @transaction

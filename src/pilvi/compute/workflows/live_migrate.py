@@ -52,7 +52,11 @@ class LiveMigrate(MoveWork):
         """Have the other host await the machine."""
         self.heed(ctx)
         self.arrival = self.agent(ctx, self.host).await_arrival(self.server, self.read(ctx).host or "")
-        ctx.program.db.run(lambda tx: note(tx, self.migration, "running"))
+
+    @transaction
+    def depart(self, ctx: Context) -> None:
+        """The machine is about to go."""
+        note(ctx.db, self.migration, "running")
 
     @effect(within=_DAY)
     def migrate(self, ctx: Context) -> None:
@@ -131,10 +135,10 @@ class LiveMigrate(MoveWork):
             progress = min(99, 100 * done // whole) if whole else 0
 
             def write(tx: Transaction) -> None:
-                tx.update(Migration, Migration.c.uuid == self.migration, updated_at=clock.now(), **values)
                 tx.update(Server, Server.c.id == self.server, progress=progress)
+                tx.update(Migration, Migration.c.uuid == self.migration, updated_at=clock.now(), **values)
 
-            ctx.program.db.run(write)
+            ctx.program.workflows.write(write)
 
     def failed(self, ctx: Context, why: str) -> None:
         """The guest runs where it ran; after the switch it runs there, and only what is around it is to be mended."""

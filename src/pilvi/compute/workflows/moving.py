@@ -77,7 +77,7 @@ class MoveWork(ServerWork):
         with ctx.program.db.transaction(write=False) as tx:
             waiting = ctx.program.workflows.pending(tx, cleaning(self.host, self.server))
         if waiting:  # it finds that the server is coming, and ends
-            ctx.program.db.run(lambda tx: ctx.program.workflows.wake(tx, cleaning(self.host, self.server)))
+            ctx.program.workflows.write(lambda tx: ctx.program.workflows.wake(tx, cleaning(self.host, self.server)))
             raise Wait(0.5)
 
     @effect(within=300)

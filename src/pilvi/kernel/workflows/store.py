@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -15,6 +15,8 @@ from pilvi.kernel.workflows.workflow import Workflow
 
 if TYPE_CHECKING:
     from pilvi.kernel.context import Context
+
+T = TypeVar("T")
 
 LEASE = 30.0  # seconds that a lease lasts unless renewed
 
@@ -173,15 +175,23 @@ class Store:
         return tx.delete(Work, Work.c.id == work.id, Work.c.fence == work.fence) == 1
 
     def confirm(self, tx: Transaction) -> None:
-        """Raise StaleOrder unless who gave the order that this thread carries out still holds the lease; until `tx` ends it does.
+        """Raise StaleOrder unless the lease under which this thread acts is still held; until `tx` ends it is.
 
-        For those who write for a workflow from outside of it.
+        For those who write for a workflow outside of its transaction steps.  Said last, as the works' rows are locked after all others.
         """
-        order = orders.current()
-        if order is None:
-            return
-        if tx.execute(_HELD, {"about": order.subject, "under": order.fence}).first() is None:
+        lease = orders.lease()
+        if lease is not None and tx.execute(_HELD, {"about": lease[0], "under": lease[1]}).first() is None:
             raise orders.StaleOrder
+
+    def write(self, work: Callable[[Transaction], T]) -> T:
+        """A commit in the midst of an effect; StaleOrder, and nothing is written, when the workflow was overtaken or pre-empted meanwhile."""
+
+        def held(tx: Transaction) -> T:
+            result = work(tx)
+            self.confirm(tx)
+            return result
+
+        return self.database.run(held)
 
     def rest(self, tx: Transaction, work: Work, workflow: Workflow, seconds: float, *, attempts: int) -> bool:
         """Give the lease back until `seconds` from now, or until a wake, also one that came meanwhile."""
