@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import shutil
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -102,6 +104,13 @@ def bridge() -> Bridge:
     return Bridge()
 
 
+def _stacks() -> str:
+    """Where all threads of this process stand."""
+    frames = sys._current_frames()
+    known = [one for one in threading.enumerate() if one.ident in frames]
+    return "\n".join(f"{one.name}:\n{''.join(traceback.format_stack(frames[one.ident or 0])[-8:])}" for one in known)
+
+
 class Watched:
     """Looks into a cloud's database and waits for its work to end."""
 
@@ -128,7 +137,8 @@ class Watched:
         try:
             self.wait(done, within=within)
         except AssertionError:
-            left = [(one.kind, one.subject, one.step, one.attempts) for one in self.works()]
+            left = [(one.kind, one.subject, one.step, one.attempts, one.owner, one.wake_at - clock.now()) for one in self.works()]
+            print(_stacks())
             raise AssertionError(f"workflows do not end: {left}") from None
 
     def tried(self, *, rounds: int = 12, least: float = 1.3) -> None:
