@@ -128,7 +128,7 @@ class AmqpBus(BrokeredBus):
             ended(None)
 
         await channel.basic_qos(prefetch_count=WAITING)  # what waits must wait here: from the broker's queue comes no sign of life
-        for address, queue in (shared | own).items():
+        for address, queue in (own | shared).items():  # who can be called hears what is said to all
             alone = address in own
             await channel.queue_declare(queue, durable=not alone, exclusive=alone, auto_delete=True, arguments=dict(_OWN if alone else _SHARED))
             await channel.queue_bind(queue, self.endpoint.root, f"to.{address}")

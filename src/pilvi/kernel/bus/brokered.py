@@ -24,7 +24,7 @@ from pilvi.kernel import log
 from pilvi.kernel.bus import CAST_SECONDS, Handler, Message, check_size, encode_error, place, signs
 from pilvi.kernel.bus.endpoint import Endpoint
 from pilvi.kernel.bus.letters import ENVELOPE, Letter, Request, Server, decode_request, encode, reason
-from pilvi.kernel.bus.loop import LoopThread
+from pilvi.kernel.bus.loop import LoopThread, cease, within
 from pilvi.kernel.bus.names import sender_token, to_all, to_any, to_host
 from pilvi.kernel.bus.signs import Signs
 from pilvi.kernel.bus.workers import Call, Job, Workers, answer, heard, refusal
@@ -288,8 +288,7 @@ class BrokeredBus(ABC):
                     gone.set_result(why)
 
             try:
-                async with asyncio.timeout(_OPEN_SECONDS):
-                    await self._open(lost)
+                await within(_OPEN_SECONDS, self._open(lost))
             except Exception as error:
                 self._reason = reason(error)
                 await self._leave()
@@ -311,9 +310,7 @@ class BrokeredBus(ABC):
                 self._reason = await gone
                 log.warning("the bus is away", bus=self.endpoint.url, why=self._reason)
             finally:
-                for task in work:
-                    task.cancel()
-                await asyncio.wait(work)
+                await cease(work)
                 await self._leave()
 
     async def _listen_to_all(self) -> None:
@@ -335,8 +332,7 @@ class BrokeredBus(ABC):
         for server in self._servers:
             server.link = None
         with suppress(Exception):
-            async with asyncio.timeout(2.0):
-                await self._hang_up()
+            await within(2.0, self._hang_up())
 
     async def _pump(self) -> None:
         """Send what is in the outbox."""

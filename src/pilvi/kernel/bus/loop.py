@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any
@@ -12,6 +12,41 @@ from typing import Any
 import uvloop
 
 from pilvi.kernel import log
+
+_ONCE_MORE = 0.2  # seconds until what has not ended is cancelled again
+_STUBBORN = 25  # times
+
+
+async def cease(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended.
+
+    A library may tell of the loss of its connection instead of passing a cancellation on that comes in the same moment; who was
+    cancelled once would then go on for ever.
+    """
+    left = {one for one in tasks if not one.done()}
+    tries = 0
+    while left and tries < _STUBBORN:
+        tries += 1
+        for task in left:
+            task.cancel()
+        ended, left = await asyncio.wait(left, timeout=_ONCE_MORE)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()  # what it has to say is known to who ends it
+    if left:
+        log.error("something does not end when it is told to", tasks=[str(one.get_coro()) for one in left])
+
+
+async def within(seconds: float, coroutine: Coroutine[Any, Any, None]) -> None:
+    """Have it done in so many seconds; else it is ended, and TimeoutError raised."""
+    task = asyncio.get_running_loop().create_task(coroutine)
+    try:
+        await asyncio.wait([task], timeout=seconds)
+        if not task.done():
+            raise TimeoutError
+    finally:
+        await cease([task])
+    task.result()
 
 
 class LoopThread:
