@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pilvi.kernel import clock, trace
 from pilvi.kernel.db import Database
-from pilvi.kernel.orders import StaleOrder
+from pilvi.kernel.orders import StaleOrder, fence_of
 from pilvi.kernel.testing.cloud import Cloud
 from pilvi.kernel.trace import Span
 from pilvi.kernel.workflows.store import Store, Work
@@ -88,6 +89,26 @@ def test_delete_preempts(cloud: Cloud) -> None:
     cloud.wait(lambda: left(cloud) == 0)
     assert state(cloud, thing) is None
     assert thing not in WORLD
+
+
+def test_a_lease_begins_when_it_is_had(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who began to serve while the conductor waited for its turn to write refuses what was leased before."""
+    run, had = cloud.program.db.run, []
+
+    def late(work: Any, **options: Any) -> Any:
+        if work.__qualname__ == "Store.lease.<locals>.take":
+            time.sleep(0.02)
+            had.append(clock.now())
+            taken = run(work, **options)
+            assert all(one.fence >= fence_of(had[-1]) for one in taken)
+            return taken
+        return run(work, **options)
+
+    monkeypatch.setattr(cloud.program.db, "run", late)
+    thing = start(cloud)
+    cloud.wait(lambda: left(cloud) == 0)
+    assert had
+    assert state(cloud, thing) == "ready"
 
 
 def test_what_was_pre_empted_in_the_midst_of_an_effect_writes_nothing(cloud: Cloud) -> None:

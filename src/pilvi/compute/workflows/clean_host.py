@@ -12,6 +12,7 @@ from pilvi.compute.tables.servers import Server
 from pilvi.kernel import agent, log
 from pilvi.kernel.context import Context
 from pilvi.kernel.errors import HostError, Unavailable
+from pilvi.kernel.orders import StaleOrder
 from pilvi.kernel.workflows import Wait, Workflow, effect
 
 _YEAR = 365 * 86400.0
@@ -41,6 +42,8 @@ class CleanHost(Workflow):
             raise Wait(_LATER)
         try:
             remove(ctx, self.server, self.host, self.ports)
+        except StaleOrder:
+            raise  # the host has begun in this moment: it is asked again at once
         except (Unavailable, HostError):
             raise Wait(_LATER / 10) from None
 

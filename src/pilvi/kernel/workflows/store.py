@@ -129,10 +129,11 @@ class Store:
             seen = tx.load(Work, due.with_for_update(skip_locked=True))
             if not self.database.embedded:
                 seen = _alone(tx, seen)
+            begins = clock.now()  # not before the turn to write: a host that has begun since, and has woken the work, would refuse its orders
             for work in seen:
-                work.fence = max(work.fence + 1, orders.fence_of(now))
+                work.fence = max(work.fence + 1, orders.fence_of(begins))
                 work.owner = owner
-                tx.update(Work, Work.c.id == work.id, fence=work.fence, owner=owner, lease_until=now + LEASE)
+                tx.update(Work, Work.c.id == work.id, fence=work.fence, owner=owner, lease_until=begins + LEASE)
             return seen
 
         return self.database.run(take)
