@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pilvi.cli.place import Place, parser
-from pilvi.cli.up import hold
+from pilvi.cli.up import ENDING, hold
 from pilvi.kernel.errors import Conflict, Invalid
 
 VARIABLE = "PILVI_DATABASE__URL"
@@ -70,7 +70,7 @@ def _move(place: Place, given: str | None, file: str | None, *, switch: bool) ->
     url = f"sqlite:///{place.state / 'pilvi.db'}" if given in ("sqlite", "sqlite:", "sqlite://") else str(given)
     if place.pid() is not None:
         raise Conflict("the cloud runs: stop it by `pilvi down`, its servers go on meanwhile; move it, and start it again.")
-    with hold(place.state / "pilvi.lock", wait=False), _database(place, _present(place, environment)) as source, _database(place, url) as target:
+    with hold(place.state / "pilvi.lock", within=ENDING), _database(place, _present(place, environment)) as source, _database(place, url) as target:
         if source.url == target.url:
             raise Conflict(f"the cloud's database is {shown(source)} already.")
         if source.embedded and not Path(source.url.database or "").exists():

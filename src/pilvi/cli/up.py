@@ -17,6 +17,7 @@ from pilvi.kernel.errors import Conflict, PilviError, Unavailable
 
 # role, group of packages, section of the settings, driver that needs them and root rights
 REAL = (("compute", "compute", "compute", "libvirt"), ("network", "network", "network", "linux"), ("volume", "storage", "block_storage", "file"))
+ENDING = 30.0  # seconds that a process which ends may still hold the state folder, as long as `pilvi down` gives it
 
 
 def main(arguments: list[str]) -> int:
@@ -27,16 +28,29 @@ def main(arguments: list[str]) -> int:
     chosen = options.parse_args(arguments)
     place = Place(chosen)
     place.state.mkdir(parents=True, exist_ok=True, mode=0o755)
-    if chosen.foreground and place.pid() is None:
-        with hold(place.state / "pilvi.lock", wait=False):
+    if chosen.foreground and _already(place) is None:
+        with hold(place.state / "pilvi.lock", within=ENDING):
             return _run(place, roles=chosen.roles, fake=chosen.fake)
     with hold(place.state / "up.lock"):
-        if place.pid() is not None:
-            print(f"already up: {_where(place)}")
+        if (where := _already(place)) is not None:
+            print(f"already up: {where}")
             return 0
         start(place, [*(["--roles", chosen.roles] if chosen.roles else []), *(["--fake"] if chosen.fake else [])])
         print(f"up: {_where(place)}")
         return 0
+
+
+def _already(place: Place) -> str | None:
+    """Where the cloud is that runs, once it answers; None when none runs.  A process that was just killed may be seen a moment more."""
+    end = time.monotonic() + ENDING
+    while (pid := place.pid()) is not None:
+        try:
+            return _where(place)
+        except Unavailable:
+            if time.monotonic() > end:
+                raise Unavailable(f"process {pid} has not answered for {ENDING:g} s; `kill -9 {pid}` is safe.") from None
+            time.sleep(0.05)
+    return None
 
 
 def _where(place: Place) -> str:
@@ -48,13 +62,23 @@ def _where(place: Place) -> str:
 
 
 @contextlib.contextmanager
-def hold(lock: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock of the state folder; it ends with the process at the latest.  Raises Conflict when it must not wait."""
+def hold(lock: Path, *, within: float | None = None) -> Iterator[None]:
+    """Hold a lock of the state folder; it ends with the process at the latest.
+
+    Waits `within` seconds (None: as long as it takes), then raises Conflict.  A process that was killed holds its locks for
+    a moment after everything else of it is gone, so who wants to run the cloud next must wait a little too.
+    """
+    end = None if within is None else time.monotonic() + within
     with open(lock, "a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f"another process runs the cloud in {lock.parent}, or is about to end; `pilvi status` and `pilvi down` tell.") from None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX if end is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if end is not None and time.monotonic() > end:
+                    whose = f"another process runs the cloud in {lock.parent}, or is about to end"
+                    raise Conflict(f"{whose}; `pilvi status` and `pilvi down` tell.") from None
+            time.sleep(0.02)
         yield
 
 
