@@ -24,6 +24,10 @@ _MARIADB_CLASHES = frozenset({1213, 1205, 1020})
 # too many connections, shutdown, killed; cannot connect, gone away, lost
 _MARIADB_LOSSES = frozenset({1040, 1053, 1927, 2002, 2003, 2006, 2013})
 
+# Waits until no other transaction of the database has said it and is not ended.  PostgreSQL looks for a deadlock only when
+# somebody has waited for a second (deadlock_timeout); MariaDB sees it at once.
+ALONE = {"postgresql": sa.text("SELECT pg_advisory_xact_lock(482918301)")}
+
 
 def is_server(dialect: sa.Dialect) -> bool:
     return dialect.name != "sqlite"

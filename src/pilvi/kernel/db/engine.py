@@ -45,6 +45,7 @@ class Database:
         self._local = threading.local()
         self._writer = threading.Lock()
         self._second_tries = threading.Lock()  # who was in another's way tries again when nobody else of this process does
+        self._alone = dialects.ALONE.get(self.url.get_backend_name())  # nor of another one
         self._connections: list[sa.Connection] = []
         self._closed = False
         self.before_commit: list[Callable[[Transaction], None]] = []  # may still write, within the transaction
@@ -106,6 +107,8 @@ class Database:
             transaction = self.begin(write=write)
             try:
                 with self._second_tries if clashes else nullcontext():
+                    if clashes and write and self._alone is not None:
+                        transaction.execute(self._alone)
                     done = work(transaction)
                     transaction.end()
             except exc.SQLAlchemyError as error:
