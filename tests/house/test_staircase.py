@@ -21,7 +21,7 @@ STEPS: list[set[str]] = [
 LEVEL = {name: level for level, names in enumerate(STEPS) for name in names}
 # what is not a service, and may know several: it puts the program together, or serves people at the keyboard
 ABOVE_ALL = {
-    "program.py", "control.py", "run.py", "findings.py", "credentials_files.py", "fleet.py", "__main__.py", "__init__.py", "packages.py",
+    "program.py", "control.py", "run.py", "findings.py", "credentials_files.py", "fleet.py", "clone.py", "__main__.py", "__init__.py", "packages.py",
     "cli", "guest", "bench", "laboratory",
 }  # fmt: skip
 

@@ -70,6 +70,15 @@ def address(told: str) -> str:
     return found[1]
 
 
+def test_what_it_says_to_try_next_works(house: House, told: str) -> None:
+    lines = [line.strip() for line in told.partition("try next:")[2].splitlines() if "--state" in line]
+    assert len(lines) == 2
+    for line in lines:
+        done = subprocess.run(["sh", "-c", line], env=house.environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+        assert "demo" in done.stdout
+
+
 def test_the_demo_boots_a_server_and_logs_in(told: str) -> None:
     assert re.search(r"first login [\d.]+ s after the request", told)
     assert "host name: demo" in told

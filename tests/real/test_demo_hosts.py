@@ -45,6 +45,11 @@ def test_the_demo_on_three_hosts(state: Path) -> None:
     again = pilvi(state, "demo", "--hosts", "3")
     assert "server demo-n1: there already" in again
     assert "demo-n2 moved from n1 to n2" in again
+    next_ones = [line.partition("    #")[0].strip() for line in again.partition("Try next:")[2].splitlines() if " controller " in line]
+    assert len(next_ones) == 3
+    for line in next_ones:
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300, check=False)
+        assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
 
 
 def _read(path: Path) -> bytes:

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pilvi import clone
 from pilvi.bench.client import Client
 from pilvi.cli import down, up
 from pilvi.cli.place import Place
 from pilvi.kernel.errors import PilviError
 
-BENCH = Path(__file__).resolve().parents[3] / "bench"
+BENCH = (clone.ROOT or Path()) / "bench"
 _TICKS = os.sysconf("SC_CLK_TCK")
 # by which each service's answer is known: any status below 500 at its root
 _ROOTS = ("identity", "placement", "image", "network", "volume", "compute")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pilvi import clone
 from pilvi.bench import api, fleet
 from pilvi.bench.cloud import BENCH, measured
 from pilvi.cli.place import parser
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> int:
     options.add_argument("--quick", action="store_true", help="few servers and short runs: two minutes, rougher figures")
     options.add_argument("--md", metavar="FILE", help="write the tables there, too")
     chosen = options.parse_args(arguments)
-    if not BENCH.is_dir():
+    if clone.ROOT is None:
         raise NotFound("the load script is in the source tree only; run `./pilvi bench` in a clone.")
     if chosen.quick:
         chosen.servers, chosen.secs, chosen.idle = min(chosen.servers, 100), min(chosen.secs, 1), min(chosen.idle, 10)

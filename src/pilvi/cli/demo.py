@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pilvi import clone
 from pilvi.cli import up
 from pilvi.cli.place import Place, parser
 from pilvi.kernel.errors import PilviError
@@ -195,9 +196,10 @@ class Demo:
         print(f"\nDone in {time.monotonic() - self.began:.0f} s.  The API is at {told['url']}/identity/v3")
         print(f"clouds.yaml and openrc are in {self.place.state}")
         print("\nThree commands to try next:")
-        print(f'  eval "$(pilvi openrc --state {shlex.quote(str(self.place.state))})"; {self.client} server list')
+        pilvi, state = clone.command(), shlex.quote(str(self.place.state))
+        print(f'  eval "$({pilvi} openrc --state {state})"; {self.client} server list')
         print(f"  ssh -i {self.folder / 'id'} {self.options.user}@{self.address}")
-        print(f"  pilvi why --state {shlex.quote(str(self.place.state))} demo")
+        print(f"  {pilvi} why --state {state} demo")
 
     # -- how things are looked for and made ------------------------------------------------------
 

@@ -10,12 +10,12 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pilvi import clone
 from pilvi.cli.demo import GROUPS, Demo, head, install_packages, say
 from pilvi.cli.place import Place
 from pilvi.kernel.errors import Invalid, PilviError
@@ -177,7 +177,7 @@ class HostsDemo(Demo):
                 told.update(sent=int(found[1]), back=int(found[2]))
 
     def _farewell(self) -> None:
-        pilvi = f"{shlex.quote(sys.argv[0])}" if os.access(sys.argv[0], os.X_OK) else "pilvi"
+        pilvi = clone.command()
         state = f"--state {shlex.quote(str(self.place.state))}"
         print(f"\nDone in {time.monotonic() - self.began:.0f} s.  The hosts go on; `{pilvi} lab {state}` lists them.")
         print("\nTry next:")

@@ -71,6 +71,8 @@ class Place:
                 while piece := link.recv(1 << 16):
                     answer += piece
         except OSError:
+            if (self.state / "laboratory").is_dir():
+                raise Unavailable(f"no cloud runs on {self.state} itself, which has a laboratory; `pilvi lab` lists its hosts.") from None
             raise Unavailable(f"no cloud runs on {self.state}; `pilvi up` starts it.") from None
         head, _, body = answer.partition(b"\r\n\r\n")
         told: Mapping[str, Any] = json.loads(body) if body else {}

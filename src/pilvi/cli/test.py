@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pilvi import clone
 from pilvi.cli.place import parser
 from pilvi.kernel.errors import NotFound
 
@@ -33,8 +34,7 @@ def main(arguments: list[str]) -> int:
     options.add_argument("--bus", choices=BUSES, default="local", help="what carries their messages (default: local)")
     options.add_argument("rest", nargs="*", help="arguments for pytest")
     chosen = options.parse_args(arguments)
-    root = Path(__file__).resolve().parents[3]
-    if not (root / "tests").is_dir():
+    if clone.ROOT is None:
         raise NotFound("the tests are in the source tree only; run `./pilvi test` in a clone.")
     plain = chosen.database == "sqlite" and chosen.bus == "local"
     real = not chosen.quick and (plain or chosen.real)
@@ -46,11 +46,11 @@ def main(arguments: list[str]) -> int:
         at_once = str((os.cpu_count() or 2) + 1)  # tests also wait
         fast = subprocess.run(
             [*python, "-n", at_once, "--dist", "worksteal", *(f"--ignore={one}" for one in left_out), "-q", *chosen.rest, "tests"],
-            cwd=root, env=environment, check=False,
+            cwd=clone.ROOT, env=environment, check=False,
         )  # fmt: skip
         if fast.returncode or not real:
             return fast.returncode
-        return subprocess.run([*python, "-v", "-m", "not slow", *chosen.rest, "tests/real"], cwd=root, env=environment, check=False).returncode
+        return subprocess.run([*python, "-v", "-m", "not slow", *chosen.rest, "tests/real"], cwd=clone.ROOT, env=environment, check=False).returncode
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pilvi import clone
 from pilvi.kernel.errors import HostError
 from pilvi.laboratory import holder
 
@@ -143,8 +144,9 @@ class Host:
         """What programs in the host find in their environment: nothing of another cloud's."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "PILVI_"))}
         path = kept.get("PATH", "")
+        beside = [str(one) for one in (Path(sys.executable).parent, clone.ROOT) if one]  # `openstack`, and `pilvi`
         return {
-            **kept, "PYTHONPATH": _SOURCE, "PATH": f"{Path(sys.executable).parent}:{path}:/usr/sbin:/usr/bin:/sbin:/bin", "PILVI_STATE": STATE,
+            **kept, "PYTHONPATH": _SOURCE, "PATH": ":".join([*beside, path, "/usr/sbin:/usr/bin:/sbin:/bin"]), "PILVI_STATE": STATE,
             "OS_CLOUD": "pilvi", "OS_CLIENT_CONFIG_FILE": f"{STATE}/clouds.yaml", **(more or {}),
         }  # fmt: skip
 
