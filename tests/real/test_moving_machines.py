@@ -163,8 +163,11 @@ def test_a_guest_that_writes_faster_than_it_can_be_sent_arrives_when_it_is_hurri
     machine = booted(rig, new_machine(rig))
     mark, arrival = rig.mark(machine.id), ready(rig.neighbour, machine)
     with console(rig, machine) as guest:
-        guest.say("(while true; do head -c 48M /dev/zero > /dev/shm/full; done) & echo said-$((40+2))")
-        guest.wait_for("said-42")
+        # not zeros, which are sent by a few bytes
+        guest.say(r"dd if=/dev/zero bs=1048576 count=16 2>/dev/null | tr '\0' x > /dev/shm/one; wc -c < /dev/shm/one; echo said-$((40+1))")
+        assert str(16 << 20) in guest.wait_for("said-41")
+        guest.say("(while cat /dev/shm/one > /dev/shm/other; do echo > /dev/shm/writes; done) & sleep 2; ls /dev/shm; echo said-$((40+2))")
+        assert "writes" in guest.wait_for("said-42")
     on_the_way(rig, machine, arrival, mib=8)
     wait_for(lambda: rounds(rig, machine) > 2, "a third round", within=120)
     assert rig.driver.migrate(machine.id, arrival).state == "working", "what is left at the end of a round takes longer than a guest may stand still"
