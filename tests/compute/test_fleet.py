@@ -69,6 +69,7 @@ def test_servers_with_ports_that_come_at_once_spread_over_the_hosts(nova: Nova) 
             assert nova.delete(f"{SERVERS}/{one['id']}", person="admin").status == 204
         for one in servers:
             nova.gone(one["id"])
+    assert sum(spreads) > 3 * (HOSTS * 3 // 4), f"{spreads}: one round may be unlucky, but not by much"
     assert sorted(spreads)[1] > HOSTS * 3 // 4, "two choices at once may take the same of the last free hosts, but not many"
 
 
