@@ -26,6 +26,7 @@ import httpx
 import pytest
 
 from pilvi.cli.place import Place
+from pilvi.kernel.errors import Unavailable
 from pilvi.kernel.testing import databases
 from tests.wire.process import HOST, ROLES, RealCloud, clean_environment, connect
 
@@ -208,6 +209,29 @@ def test_up_while_a_killed_process_still_ends(tmp_path: Path) -> None:
             done = again.result()
         assert done.returncode == 0, done.stderr
         assert cloud.pid() != pid
+
+
+def test_a_program_that_dies_with_a_question_is_not_there(tmp_path: Path) -> None:
+    """Whoever asks a program in the moment of its death sees the connection end; that is no answer."""
+    place = Place(argparse.Namespace(state=str(tmp_path), config=None))
+    place.run_dir.mkdir(parents=True)
+    try:
+        with socket.socket(socket.AF_UNIX) as dying, ThreadPoolExecutor() as pool:
+            dying.bind(str(place.socket))
+            dying.listen()
+            asked = pool.submit(place.ask, "/status")
+            link, _ = dying.accept()
+            assert link.recv(1 << 16)
+            link.close()
+            with pytest.raises(Unavailable, match="no cloud runs"):
+                asked.result(20)
+            (tmp_path / "laboratory").mkdir()
+            dying.close()
+            with pytest.raises(Unavailable, match="pilvi lab"):
+                place.ask("/status")
+    finally:
+        place.socket.unlink()
+        place.run_dir.rmdir()
 
 
 # -- what the user is told -----------------------------------------------------------------------

@@ -70,6 +70,8 @@ class Place:
                 answer = b""
                 while piece := link.recv(1 << 16):
                     answer += piece
+            if not answer:
+                raise ConnectionError("the program ended with the question")
         except OSError:
             if (self.state / "laboratory").is_dir():
                 raise Unavailable(f"no cloud runs on {self.state} itself, which has a laboratory; `pilvi lab` lists its hosts.") from None
